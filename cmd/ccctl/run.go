@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// mainExit runs the command line of this process and returns its exit code.
+func mainExit() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}
+
+// run is the whole program but for the process: it reads and writes nothing
+// but what it is given.
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	u := newUI(in, out, errOut)
+	root := newRootCommand(u)
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	if err := root.ExecuteContext(ctx); err != nil {
+		u.fail(err)
+		return exitCode(err)
+	}
+	return exitOK
+}
+
+// nouns lists the commands below the root, in the order of the help text.
+func nouns(u *ui) []*cobra.Command {
+	return []*cobra.Command{}
+}
+
+func newRootCommand(u *ui) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ccctl",
+		Short: "Confidential TensorFlow Serving on SGX: files, keys, quotes and the key server",
+		Long: `ccctl handles what a confidential inference service on Intel SGX and Gramine
+needs: protected files, SavedModels, TLS materials, attestation quotes, and the
+server that releases the wrap key to an attested enclave. It calls no other
+program and no SGX hardware.
+
+Exit codes:
+  0  done
+  1  operation failed
+  2  wrong usage
+  3  not this format: bad magic, unsupported version, unparseable
+  4  not genuine: bad MAC or signature, tampered, truncated, wrong path
+  5  genuine, but refused by policy
+  6  unreachable: network or collateral service
+With several files the gravest wins: 4, then 3, then 1.`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetVersionTemplate("ccctl {{.Version}}\n")
+	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print nothing but results and errors")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return withHint(usagef("%s: %w", cmd.CommandPath(), err), "see '%s --help'", cmd.CommandPath())
+	})
+	root.AddCommand(nouns(u)...)
+	finish(root)
+	return root
+}
+
+// group returns a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// finish makes every command refuse what it does not know with exit code 2: a
+// misspelt verb must not print a help text and report success to a script.
+func finish(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		finish(sub)
+	}
+	if !cmd.Runnable() {
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				cmd.SetOut(cmd.ErrOrStderr())
+				if err := cmd.Help(); err != nil {
+					return err
+				}
+				return usagef("%s: a command is missing", cmd.CommandPath())
+			}
+			err := usagef("%s: unknown command %q", cmd.CommandPath(), args[0])
+			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+				return withHint(err, "did you mean %s?", strings.Join(s, " or "))
+			}
+			return withHint(err, "see '%s --help'", cmd.CommandPath())
+		}
+		return
+	}
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return withHint(usagef("%s: %w", cmd.CommandPath(), err), "usage: %s", cmd.UseLine())
+			}
+			return nil
+		}
+	}
+}
+
+// args accepts the positional arguments that the usage line names, such as
+// args("FILE") for exactly one; a last name ending in "..." takes one or more.
+func args(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, got []string) error {
+		if len(got) < len(names) {
+			return fmt.Errorf("argument %s is missing", names[len(got)])
+		}
+		if n := len(names); len(got) > n && (n == 0 || !strings.HasSuffix(names[n-1], "...")) {
+			return fmt.Errorf("unexpected argument %q", got[n])
+		}
+		return nil
+	}
+}
+
+// version tells which build this is, from what the Go toolchain recorded.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && v == "devel" {
+			v += "+" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return v
+}

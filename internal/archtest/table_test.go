@@ -1,0 +1,135 @@
+package archtest
+
+// rule says what a package may import beside the standard library.
+type rule struct {
+	ours       []string // packages below the module, or a tree ("internal/sgxcrypto/...")
+	thirdParty []string // module paths or prefixes of them
+}
+
+const module = "github.com/ccctl/terraform-provider-cc"
+
+// table is the import table of ARCHITECTURE.md. A package that is missing here
+// fails the test: decide what it may import before it is written.
+var table = map[string]rule{
+	// L0: formats. They know nothing of each other but what is listed, and
+	// nothing of files, clocks, networks or Terraform.
+	"internal/sgxcrypto/protectedfile": {thirdParty: []string{"golang.org/x/crypto"}},
+	"internal/sgxcrypto/sigstruct":     {thirdParty: []string{"golang.org/x/crypto"}},
+	"internal/sgxcrypto/quote":         {thirdParty: []string{"golang.org/x/crypto"}},
+	"internal/sgxcrypto/dcap":          {ours: []string{"internal/sgxcrypto/quote"}},
+	"internal/sgxcrypto/ratls": {
+		ours:       []string{"internal/sgxcrypto/quote", "internal/sgxcrypto/dcap"},
+		thirdParty: []string{"github.com/fxamacker/cbor/v2"},
+	},
+	"internal/serving/tlsmaterials": {},
+	"internal/serving/savedmodel":   {thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"}},
+
+	// A leaf for everyone who writes files.
+	"internal/atomicfile": {},
+
+	// L1: talk to something.
+	"internal/sgxcrypto/pccs": {
+		ours:       []string{"internal/sgxcrypto/dcap", "internal/atomicfile"},
+		thirdParty: []string{"golang.org/x/sync"},
+	},
+	"internal/keyserver": {
+		ours: []string{
+			"internal/sgxcrypto/ratls", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
+			"internal/sgxcrypto/quote", "internal/atomicfile",
+		},
+		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
+	},
+
+	// L2: use-cases without Terraform types.
+	"internal/deploy": {
+		ours: []string{
+			"internal/sgxcrypto/...", "internal/serving/...", "internal/keyserver", "internal/atomicfile",
+		},
+		thirdParty: []string{"go.yaml.in/yaml/v4"},
+	},
+
+	// L3: Terraform.
+	"internal/resources": {
+		ours: []string{"internal/deploy", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile"},
+		thirdParty: []string{
+			"github.com/hashicorp/terraform-plugin-framework",
+			"github.com/hashicorp/terraform-plugin-framework-validators",
+			"github.com/hashicorp/terraform-plugin-framework-timeouts",
+			"github.com/hashicorp/terraform-plugin-log",
+		},
+	},
+	"internal/provider": {
+		ours:       []string{"internal/resources"},
+		thirdParty: []string{"github.com/hashicorp/terraform-plugin-framework"},
+	},
+
+	// L4: entry points.
+	".": {
+		ours:       []string{"internal/provider"},
+		thirdParty: []string{"github.com/hashicorp/terraform-plugin-framework/providerserver"},
+	},
+	"cmd/ccctl": {
+		ours: []string{
+			"internal/deploy", "internal/keyserver", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
+		},
+		thirdParty: []string{
+			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",
+		},
+	},
+
+	// The outside world, impersonated at its wire. No simulator shares code
+	// with what it is there to test.
+	"internal/sim/sgxsim": {
+		ours: []string{"internal/sgxcrypto/quote", "internal/sgxcrypto/ratls", "internal/atomicfile"},
+	},
+	"cmd/ccsim": {
+		ours:       []string{"internal/sim/...", "internal/sgxcrypto/protectedfile", "internal/atomicfile"},
+		thirdParty: []string{"github.com/spf13/cobra"},
+	},
+
+	// Tests only.
+	"internal/archtest":   {},
+	"internal/testshared": {},
+}
+
+// pure lists the trees that may not look at the clock, the environment or a
+// logger: what they compute depends on their arguments alone.
+var pure = []string{
+	"internal/sgxcrypto/protectedfile", "internal/sgxcrypto/sigstruct", "internal/sgxcrypto/quote",
+	"internal/sgxcrypto/dcap", "internal/sgxcrypto/ratls", "internal/serving/",
+}
+
+// impure are the calls that those trees do without.
+var impure = map[string][]string{
+	"time": {"Now", "Since", "Until"},
+	"os":   {"Getenv", "LookupEnv", "Environ"},
+	"log":  nil, // nil: the package as a whole
+	"slog": nil,
+}
+
+// binaries says what must not be linked into a release binary.
+var binaries = map[string][]string{
+	".": {
+		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/cmd/ccsim",
+		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",
+		"pgregory.net/rapid", "github.com/google/go-cmp", "net/http/httptest", "net/http/pprof",
+	},
+	"./cmd/ccctl": {
+		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/cmd/ccsim",
+		module + "/internal/provider", module + "/internal/resources",
+		"github.com/hashicorp/terraform-plugin-framework", "github.com/hashicorp/terraform-plugin-go",
+		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",
+		"pgregory.net/rapid", "github.com/google/go-cmp", "net/http/httptest", "net/http/pprof",
+	},
+}
+
+// Sizes in lines of non-test Go files.
+const (
+	maxFileLines     = 450
+	maxResourceLines = 350
+	maxFilesPerPkg   = 12
+)
+
+// manyFiles names the packages whose folder is a table of contents: a file a
+// resource, a file a command.
+var manyFiles = []string{"internal/resources", "cmd/ccctl"}
