@@ -84,7 +84,7 @@ func (u *ui) colour(code, s string) string {
 
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // A file descriptor fits an int.
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // progressDelay is how long work may last before it shows a progress bar.

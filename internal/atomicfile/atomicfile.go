@@ -122,7 +122,7 @@ func write(path string, data []byte, mode fs.FileMode, commit func(*File) error)
 // SyncDir makes the names in a directory durable. File systems that cannot
 // sync a directory are taken at their word.
 func SyncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // The caller names the directory it has just written to.
+	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync directory %s: %w", dir, err)
 	}
