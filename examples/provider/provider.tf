@@ -1,0 +1,11 @@
+terraform {
+  required_version = ">= 1.11"
+  required_providers {
+    cc = {
+      source = "ccctl/cc"
+    }
+  }
+}
+
+# Local artefacts need no account and no settings.
+provider "cc" {}

@@ -1,0 +1,3 @@
+resource "cc_wrap_key" "resnet" {
+  file = "${path.module}/keys/resnet.key"
+}
