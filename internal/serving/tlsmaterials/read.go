@@ -1,0 +1,177 @@
+package tlsmaterials
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ParseFiles reads a set from its files, by relative path; files that are not part of the layout are ignored. What is
+// missing or cannot be read stays empty in the result, and a finding says so. Findings about how the parts fit together
+// are those of [Materials.Check].
+func ParseFiles(files map[string][]byte) (*Materials, []Finding) {
+	r := &reader{files: files}
+	m := &Materials{}
+	if authorities := r.certificates(AuthorityCertificateFile); len(authorities) > 0 {
+		m.Authority.Certificate, m.Trusted = authorities[0], authorities[1:]
+	}
+	if _, ok := files[AuthorityKeyFile]; ok { // it may rightly be kept elsewhere
+		m.Authority.Key = r.key(AuthorityKeyFile)
+	}
+	m.Server = r.pair(ServerCertificateFile, ServerKeyFile)
+	if r.has(ClientCertificateFile) || r.has(ClientKeyFile) {
+		pair := r.pair(ClientCertificateFile, ClientKeyFile)
+		m.Clients = append(m.Clients, ClientPair{Name: certifiedName(pair.Certificate), KeyPair: pair})
+	}
+	for _, name := range r.furtherClients() {
+		certificate, key := ClientFiles(name, false)
+		m.Clients = append(m.Clients, ClientPair{Name: name, KeyPair: r.pair(certificate, key)})
+	}
+	if data, ok := files[SSLConfigFile]; ok {
+		m.SSLConfig = true
+		r.findings = append(r.findings, checkSSLConfigFile(m, data)...)
+	}
+	return m, r.findings
+}
+
+type reader struct {
+	files    map[string][]byte
+	findings []Finding
+}
+
+func (r *reader) has(path string) bool {
+	_, ok := r.files[path]
+	return ok
+}
+
+func (r *reader) certificates(path string) []*x509.Certificate {
+	data, ok := r.files[path]
+	if !ok {
+		r.findings = append(r.findings, Finding{path, Missing, "the file is missing"})
+		return nil
+	}
+	certs, err := ParseCertificates(data)
+	if err != nil {
+		r.findings = append(r.findings, Finding{path, Unparseable, err.Error()})
+	}
+	return certs
+}
+
+func (r *reader) key(path string) PrivateKey {
+	data, ok := r.files[path]
+	if !ok {
+		r.findings = append(r.findings, Finding{path, Missing, "the file is missing"})
+		return PrivateKey{}
+	}
+	key, err := ParsePrivateKey(data)
+	if err != nil {
+		r.findings = append(r.findings, Finding{path, Unparseable, err.Error()})
+	}
+	return key
+}
+
+// pair reads a leaf, the first certificate of its file, and its key.
+func (r *reader) pair(certificate, key string) KeyPair {
+	var pair KeyPair
+	if certs := r.certificates(certificate); len(certs) > 0 {
+		pair.Certificate = certs[0]
+	}
+	pair.Key = r.key(key)
+	return pair
+}
+
+// furtherClients finds the names under clients/, sorted.
+func (r *reader) furtherClients() []string {
+	var names []string
+	for path := range r.files {
+		rest, ok := strings.CutPrefix(path, clientsFolder)
+		if !ok {
+			continue
+		}
+		name, ok := strings.CutSuffix(rest, certificateName)
+		if !ok {
+			if name, ok = strings.CutSuffix(rest, keyName); !ok {
+				continue
+			}
+		}
+		if !strings.Contains(name, "/") && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// certifiedName is the name by which a client's certificate knows it.
+func certifiedName(c *x509.Certificate) string {
+	switch {
+	case c == nil:
+		return ""
+	case len(c.DNSNames) > 0:
+		return c.DNSNames[0]
+	default:
+		return c.Subject.CommonName
+	}
+}
+
+// CertifiedNames lists the names a certificate is valid for, in order: DNS names, then addresses that are not among them.
+func CertifiedNames(c *x509.Certificate) []string {
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		if name := ip.String(); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// checkSSLConfigFile holds an ssl.cfg against the set it lies beside.
+func checkSSLConfigFile(m *Materials, data []byte) []Finding {
+	c, err := ParseSSLConfig(data)
+	if err != nil {
+		return []Finding{{SSLConfigFile, Unparseable, err.Error()}}
+	}
+	if err := c.check(); err != nil {
+		return []Finding{{SSLConfigFile, Mismatch, err.Error()}}
+	}
+	if err := c.sameAs(m); err != nil {
+		return []Finding{{SSLConfigFile, Mismatch, err.Error()}}
+	}
+	return nil
+}
+
+// sameAs compares meanings, not bytes: the file may have been written by another tool.
+func (c SSLConfig) sameAs(m *Materials) error {
+	leaf, err := ParseCertificates([]byte(c.ServerCert))
+	if err != nil {
+		return err
+	}
+	if m.Server.Certificate != nil && !leaf[0].Equal(m.Server.Certificate) {
+		return fmt.Errorf("the server certificate in it is not that of %s", ServerCertificateFile)
+	}
+	if c.CustomCA == "" {
+		return nil
+	}
+	authorities, err := ParseCertificates([]byte(c.CustomCA))
+	if err != nil {
+		return err
+	}
+	for _, client := range m.Clients {
+		if client.Certificate != nil && !anySigned(authorities, client.Certificate) {
+			return errors.New("the client certificate beside it was issued by none of the authorities in it")
+		}
+	}
+	return nil
+}
+
+func anySigned(authorities []*x509.Certificate, c *x509.Certificate) bool {
+	return slices.ContainsFunc(authorities, func(a *x509.Certificate) bool { return signedBy(c, a) })
+}
+
+// signedBy verifies the signature alone. Unlike Certificate.CheckSignatureFrom it accepts the version 1 certificates
+// that the tutorial's script makes; what is wrong with those is a finding of its own.
+func signedBy(c, authority *x509.Certificate) bool {
+	return authority.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
