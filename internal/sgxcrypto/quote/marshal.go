@@ -8,25 +8,26 @@ import (
 
 // Marshal writes the quote. It refuses, with an *Error, what Parse would refuse; the lengths are computed.
 func (q *Quote) Marshal() ([]byte, error) {
-	if err := q.check(); err != nil {
+	if err := q.Validate(); err != nil {
 		return nil, fmt.Errorf("marshal quote: %w", err)
 	}
 	le := binary.LittleEndian
 	b := make([]byte, 0, MinSize+len(q.QEAuthData)+len(q.CertificationData))
 	b = append(b, q.SignedBytes()...)
-	b = le.AppendUint32(b, uint32(fixedSignatureData+len(q.QEAuthData)+len(q.CertificationData))) //nolint:gosec // check bounds the sum by MaxSize
+	b = le.AppendUint32(b, uint32(fixedSignatureData+len(q.QEAuthData)+len(q.CertificationData))) //nolint:gosec // Validate bounds the sum by MaxSize
 	b = append(b, q.Signature[:]...)
 	b = append(b, q.AttestationKey[:]...)
 	b = q.QEReport.append(b)
 	b = append(b, q.QEReportSignature[:]...)
-	b = le.AppendUint16(b, uint16(len(q.QEAuthData))) //nolint:gosec // check bounds it
+	b = le.AppendUint16(b, uint16(len(q.QEAuthData))) //nolint:gosec // Validate bounds it
 	b = append(b, q.QEAuthData...)
 	b = le.AppendUint16(b, uint16(q.CertificationType))
-	b = le.AppendUint32(b, uint32(len(q.CertificationData))) //nolint:gosec // check bounds it
+	b = le.AppendUint32(b, uint32(len(q.CertificationData))) //nolint:gosec // Validate bounds it
 	return append(b, q.CertificationData...), nil
 }
 
-func (q *Quote) check() error {
+// Validate refuses, with an *Error, a quote that has no encoding that Parse accepts. A parsed quote is always valid.
+func (q *Quote) Validate() error {
 	if err := q.Header.check(); err != nil {
 		return err
 	}
