@@ -16,8 +16,9 @@ const KeySize = keySize
 
 // Key is a wrap key: 128 bits under which the metadata of protected files is
 // encrypted. Formatting, logging or marshalling a Key gives its fingerprint and
-// never its bytes; slice it where the bytes are meant. The zero Key is no key
-// and is refused everywhere.
+// never its bytes; slice it where the bytes are meant. Package fmt calls no
+// methods on unexported fields, so a struct that has one of this type must not
+// be formatted as a whole. The zero Key is no key and is refused everywhere.
 type Key [KeySize]byte
 
 // NewKey draws a wrap key from the operating system's random source.
