@@ -1,8 +1,11 @@
 package sgxsim
 
 import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"strings"
 	"time"
 )
@@ -115,6 +118,23 @@ func (p *Platform) pckCRL(at time.Time, ca string) ([]byte, error) {
 		return nil, err
 	}
 	return crl.DER(p.pckCA(ca).Key)
+}
+
+// newCRL makes an empty list of an issuer. Every genuine list of Intel's has the CRL number 1.
+func newCRL(issuer *Authority, at time.Time, life time.Duration) (*CRL, error) {
+	aki, err := authorityKeyID(issuer.Certificate.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	number, err := asn1.Marshal(big.NewInt(1))
+	if err != nil {
+		return nil, err
+	}
+	issued := issueDate(at)
+	return &CRL{
+		Issuer: issuer.Certificate.Subject, ThisUpdate: issued, NextUpdate: issued.Add(life), RevokedAt: issued,
+		Extensions: []pkix.Extension{{Id: OIDCRLNumber, Value: number}, aki},
+	}, nil
 }
 
 // HexBytes are bytes that JSON shows in hex.

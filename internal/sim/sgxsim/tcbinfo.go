@@ -2,13 +2,9 @@ package sgxsim
 
 import (
 	"bytes"
-	"encoding/asn1"
 	"encoding/json"
 	"fmt"
-	"math/big"
 	"time"
-
-	"crypto/x509/pkix"
 )
 
 // TCBSet is one set of levels, of a TCB recovery event counted by EvaluationNumber.
@@ -240,21 +236,4 @@ func encode(v any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
-// newCRL makes an empty list of an issuer. Every genuine list of Intel's has the CRL number 1.
-func newCRL(issuer *Authority, at time.Time, life time.Duration) (*CRL, error) {
-	aki, err := authorityKeyID(issuer.Certificate.PublicKey)
-	if err != nil {
-		return nil, err
-	}
-	number, err := asn1.Marshal(big.NewInt(1))
-	if err != nil {
-		return nil, err
-	}
-	issued := issueDate(at)
-	return &CRL{
-		Issuer: issuer.Certificate.Subject, ThisUpdate: issued, NextUpdate: issued.Add(life), RevokedAt: issued,
-		Extensions: []pkix.Extension{{Id: OIDCRLNumber, Value: number}, aki},
-	}, nil
 }
