@@ -64,8 +64,9 @@ func (r *wrapKeyResource) Schema(_ context.Context, _ resource.SchemaRequest, re
 			"file": schema.StringAttribute{
 				MarkdownDescription: "Path of the key file. Creating the resource creates the file and never overwrites one; " +
 					"changing the path moves the key.",
-				Required:   true,
-				Validators: []validator.String{filePath{}},
+				Required:      true,
+				Validators:    []validator.String{filePath{}},
+				PlanModifiers: []planmodifier.String{samePath{}},
 			},
 			// Optional.
 			"on_destroy": schema.StringAttribute{

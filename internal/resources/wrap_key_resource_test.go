@@ -130,6 +130,7 @@ func TestWrapKeyImportThenEmptyPlan(t *testing.T) {
 			ConfigStateChecks: []statecheck.StateCheck{
 				statecheck.ExpectKnownValue(wrapKeyAddr, tfjsonpath.New("fingerprint"), knownvalue.StringExact(key.Fingerprint())),
 			}},
+		resource.TestStep{Config: wrapKeyConfig(filepath.Dir(file) + "/./no/../model.key"), ConfigPlanChecks: emptyPlan()},
 	)
 	if string(mustRead(t, file)) != string(key[:]) {
 		t.Error("import or destroy changed the key")
