@@ -42,12 +42,9 @@ func (m *Materials) Check(at time.Time) []Finding {
 		k.authority(ca)
 	}
 	k.pair(AuthorityKeyFile, &m.Authority)
-	k.pair(ServerKeyFile, &m.Server)
-	k.leaf(ServerCertificateFile, m.Server.Certificate, x509.ExtKeyUsageServerAuth)
-	for i := range m.Clients {
-		certificate, key := ClientFiles(m.Clients[i].Name, i == 0)
-		k.pair(key, &m.Clients[i].KeyPair)
-		k.leaf(certificate, m.Clients[i].Certificate, x509.ExtKeyUsageClientAuth)
+	for i := range m.Leaves {
+		k.pair(m.Leaves[i].KeyFile, &m.Leaves[i].KeyPair)
+		k.leaf(m.Leaves[i])
 	}
 	return k.findings
 }
@@ -81,7 +78,8 @@ func (k *checker) pair(keyFile string, p *KeyPair) {
 	}
 }
 
-func (k *checker) leaf(file string, c *x509.Certificate, usage x509.ExtKeyUsage) {
+func (k *checker) leaf(l Leaf) {
+	file, c, usage := l.CertificateFile, l.Certificate, l.Usage.extKeyUsage()
 	if c == nil {
 		return
 	}
@@ -95,7 +93,7 @@ func (k *checker) leaf(file string, c *x509.Certificate, usage x509.ExtKeyUsage)
 	case len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0:
 		k.add(file, Doubtful, "the certificate names no usage, so a client's passes as a server's and the other way round")
 	case !slices.Contains(c.ExtKeyUsage, usage) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny):
-		k.add(file, Unusable, "its extended key usage does not allow %s authentication", usageName(usage))
+		k.add(file, Unusable, "its extended key usage does not allow %s authentication", l.Usage)
 	}
 	if ca := k.materials.Authority.Certificate; ca != nil {
 		k.issuance(file, c, ca)
@@ -151,13 +149,6 @@ func (k *checker) strength(file string, c *x509.Certificate) {
 		k.add(file, Unusable, "it is signed with %s", c.SignatureAlgorithm)
 	default:
 	}
-}
-
-func usageName(u x509.ExtKeyUsage) string {
-	if u == x509.ExtKeyUsageClientAuth {
-		return Client.String()
-	}
-	return Server.String()
 }
 
 func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestFilesAndBack(t *testing.T) {
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want, Paths(true, []string{"batch.example.com"}, true)); diff != "" {
+	if diff := cmp.Diff(want, Paths(m.Places(), true)); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
 	}
 
@@ -47,9 +48,38 @@ func TestFilesAndBack(t *testing.T) {
 	}
 }
 
+func TestPlaces(t *testing.T) {
+	m := &Materials{}
+	var pairs [5]KeyPair
+	for i := range pairs {
+		pairs[i].Certificate = &x509.Certificate{SerialNumber: big.NewInt(int64(i))}
+	}
+	m.Set(FurtherClientPlace("b"), pairs[0])
+	m.Set(ServerPlace, pairs[1])
+	m.Set(FurtherClientPlace("a"), pairs[2])
+	m.Set(ClientPlace, pairs[3])
+	m.Set(ServerPlace, pairs[4]) // replaces
+	var got []string
+	for _, l := range m.Leaves {
+		got = append(got, fmt.Sprintf("%s, %s, %d", l.Place, l.CertificateFile, l.Certificate.SerialNumber))
+	}
+	want := []string{
+		"the server, server/cert.pem, 4", "the client, client/cert.pem, 3", "client a, clients/a/cert.pem, 2", "client b, clients/b/cert.pem, 0",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("leaves (-want +got):\n%s", diff)
+	}
+	if FurtherClientPlace("a").FurtherClient() != "a" || ClientPlace.FurtherClient() != "" {
+		t.Error("the names of further clients")
+	}
+	if l := m.Leaf(FurtherClientPlace("c")); l != nil {
+		t.Errorf("found %v where nothing is", l.Place)
+	}
+}
+
 func TestFilesWithoutKeys(t *testing.T) {
 	m := newTestMaterials(t)
-	m.Authority.Key, m.Server.Key, m.Clients[0].Key = PrivateKey{}, PrivateKey{}, PrivateKey{}
+	m.Authority.Key, server(m).Key, client(m).Key = PrivateKey{}, PrivateKey{}, PrivateKey{}
 	var paths []string
 	for _, f := range must[[]File](t)(m.Files()) {
 		paths = append(paths, f.Path)
@@ -60,7 +90,7 @@ func TestFilesWithoutKeys(t *testing.T) {
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if _, err := (&Materials{}).Files(); errText(err) != "encode TLS materials: the authority's or the server's certificate is missing" {
+	if _, err := (&Materials{}).Files(); errText(err) != "encode TLS materials: the authority's certificate is missing" {
 		t.Errorf("empty set: %v", err)
 	}
 }
@@ -82,7 +112,7 @@ func TestStagedAuthorities(t *testing.T) {
 
 func TestTutorialMaterials(t *testing.T) {
 	m, findings := ParseFiles(tutorialFiles(t))
-	at := m.Server.Certificate.NotBefore.Add(time.Hour)
+	at := server(m).Certificate.NotBefore.Add(time.Hour)
 	findings = append(findings, m.Check(at)...)
 	end := date(m.Authority.Certificate.NotAfter)
 	const noName = "the certificate has no subject alternative name: gRPC, Go and browsers do not look at its common name, "
@@ -99,8 +129,8 @@ func TestTutorialMaterials(t *testing.T) {
 	if diff := cmp.Diff(want, findings); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
-	if m.Clients[0].Name != "client.tf-serving.service.com" || !m.SSLConfig {
-		t.Errorf("client %q, ssl.cfg %t", m.Clients[0].Name, m.SSLConfig)
+	if !m.SSLConfig {
+		t.Error("ssl.cfg is not there")
 	}
 }
 
@@ -127,7 +157,7 @@ func TestFindings(t *testing.T) {
 		}, testTime, nil},
 		{"one-way", func(f files) {
 			m := *base
-			m.Clients = nil
+			m.Leaves = m.Leaves[:1]
 			clear(f)
 			for path, data := range fileMap(t, &m) {
 				f[path] = data
@@ -163,15 +193,15 @@ func TestFindings(t *testing.T) {
 			"ca_key.pem: mismatch: the key does not belong to the certificate beside it",
 		}},
 		{"client of another set", func(f files) {
-			f[ClientCertificateFile], f[ClientKeyFile] = foreign.Clients[0].CertificatePEM(), foreign.Clients[0].Key.PEM()
+			f[ClientCertificateFile], f[ClientKeyFile] = client(foreign).CertificatePEM(), client(foreign).Key.PEM()
 		}, testTime, []string{
-			"ssl.cfg: mismatch: the client certificate beside it was issued by none of the authorities in it",
+			"ssl.cfg: mismatch: client/cert.pem was issued by none of the authorities in it",
 			"client/cert.pem: mismatch: the certificate was not issued by ca_cert.pem",
 		}},
 		{"ssl.cfg with another key", func(f files) {
 			c := must[*SSLConfig](t)(ParseSSLConfig(f[SSLConfigFile]))
 			var b strings.Builder
-			writeField(&b, "server_key", string(foreign.Server.Key.PEM()))
+			writeField(&b, "server_key", string(server(foreign).Key.PEM()))
 			writeField(&b, "server_cert", c.ServerCert)
 			f[SSLConfigFile] = []byte(b.String())
 		}, testTime, []string{
@@ -200,7 +230,7 @@ func TestFindings(t *testing.T) {
 		{"too early", func(f files) { delete(f, ClientCertificateFile); delete(f, ClientKeyFile); delete(f, SSLConfigFile) }, testTime.Add(-time.Hour), []string{
 			"ca_cert.pem: not yet valid: it begins on 2026-11-23T12:25:15Z",
 			"server/cert.pem: not yet valid: it begins on 2026-11-23T12:25:15Z",
-			"client/cert.pem: not yet valid: it begins on 2026-11-23T12:25:15Z",
+			"clients/batch.example.com/cert.pem: not yet valid: it begins on 2026-11-23T12:25:15Z",
 		}},
 		{"Ed25519", func(f files) {
 			f[ServerCertificateFile] = edCertificate
@@ -284,12 +314,12 @@ func TestWeakRSAKey(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	m := newTestMaterials(t)
-	got := Describe(m.Server.Certificate)
+	got := Describe(server(m).Certificate)
 	want := Description{
 		Subject: "CN=grpc.tf-serving.service.com", Issuer: m.Authority.Certificate.Subject.String(),
 		Names: []string{"grpc.tf-serving.service.com"}, Usage: []string{"server"}, KeyAlgorithm: "ecdsa-p256",
 		Serial: got.Serial, NotBefore: time.Date(2026, 11, 23, 12, 25, 15, 0, time.UTC), NotAfter: time.Date(2027, 11, 23, 12, 30, 15, 0, time.UTC),
-		SHA256: CertificateFingerprint(m.Server.Certificate), KeySHA256: m.Server.Key.Fingerprint(),
+		SHA256: CertificateFingerprint(server(m).Certificate), KeySHA256: server(m).Key.Fingerprint(),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -37,22 +37,25 @@ func issueServer(t testing.TB, ca *KeyPair, names ...string) *KeyPair {
 	return must[*KeyPair](t)(ca.Issue(LeafRequest{Usage: Server, Names: names, At: testTime}))
 }
 
-func issueClient(t testing.TB, ca *KeyPair, name string) ClientPair {
+func issueClient(t testing.TB, ca *KeyPair, name string) *KeyPair {
 	t.Helper()
-	return ClientPair{name, *must[*KeyPair](t)(ca.Issue(LeafRequest{Usage: Client, Names: []string{name}, At: testTime}))}
+	return must[*KeyPair](t)(ca.Issue(LeafRequest{Usage: Client, Names: []string{name}, At: testTime}))
 }
 
 // newTestMaterials is a complete set with two clients.
 func newTestMaterials(t testing.TB) *Materials {
 	t.Helper()
 	ca := newTestAuthority(t)
-	return &Materials{
-		Authority: *ca,
-		Server:    *issueServer(t, ca, "grpc.tf-serving.service.com"),
-		Clients:   []ClientPair{issueClient(t, ca, "client.tf-serving.service.com"), issueClient(t, ca, "batch.example.com")},
-		SSLConfig: true,
-	}
+	m := &Materials{Authority: *ca, SSLConfig: true}
+	m.Set(FurtherClientPlace("batch.example.com"), *issueClient(t, ca, "batch.example.com"))
+	m.Set(ClientPlace, *issueClient(t, ca, "client.tf-serving.service.com"))
+	m.Set(ServerPlace, *issueServer(t, ca, "grpc.tf-serving.service.com"))
+	return m
 }
+
+// server and client are the leaves of a set that has them.
+func server(m *Materials) *KeyPair { return &m.Leaf(ServerPlace).KeyPair }
+func client(m *Materials) *KeyPair { return &m.Leaf(ClientPlace).KeyPair }
 
 // fileMap encodes a set as ParseFiles takes it.
 func fileMap(t testing.TB, m *Materials) map[string][]byte {

@@ -170,7 +170,7 @@ func (p *KeyPair) issue(req LeafRequest) (*KeyPair, error) {
 	if err := checkLeafNames(req.Usage, req.Names); err != nil {
 		return nil, err
 	}
-	if err := p.mayIssue(req.At); err != nil {
+	if err := p.CanIssue(req.At); err != nil {
 		return nil, err
 	}
 	notBefore, notAfter, err := validity(req.At, req.Lifetime, DefaultLifetime)
@@ -230,8 +230,8 @@ func checkLeafNames(usage Usage, names []string) error {
 	}
 }
 
-// mayIssue finds out why the authority cannot issue, before a key is made.
-func (p *KeyPair) mayIssue(at time.Time) error {
+// CanIssue finds out why the authority cannot issue certificates at a given time: no key, not an authority, out of time.
+func (p *KeyPair) CanIssue(at time.Time) error {
 	switch {
 	case p.Certificate == nil:
 		return errors.New("there is no authority")

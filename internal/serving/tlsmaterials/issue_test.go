@@ -140,7 +140,7 @@ func TestIssueErrors(t *testing.T) {
 	mayNotSign := certify(t, nil, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "crl only"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCRLSign,
 	})
-	server := func(change func(*LeafRequest)) LeafRequest {
+	request := func(change func(*LeafRequest)) LeafRequest {
 		req := LeafRequest{Usage: Server, Names: []string{"a.b"}, At: testTime}
 		change(&req)
 		return req
@@ -151,23 +151,23 @@ func TestIssueErrors(t *testing.T) {
 		req  LeafRequest
 		want string
 	}{
-		{"no usage", ca, server(func(r *LeafRequest) { r.Usage = 0 }), "issue usage 0 certificate: a certificate is for a server or a client"},
-		{"no names", ca, server(func(r *LeafRequest) { r.Names = nil }), "issue server certificate: no server name: give the name by which clients reach the server"},
-		{"bad name", ca, server(func(r *LeafRequest) { r.Names = []string{"a_b"} }), `issue server certificate: server name "a_b": an underscore`},
+		{"no usage", ca, request(func(r *LeafRequest) { r.Usage = 0 }), "issue usage 0 certificate: a certificate is for a server or a client"},
+		{"no names", ca, request(func(r *LeafRequest) { r.Names = nil }), "issue server certificate: no server name: give the name by which clients reach the server"},
+		{"bad name", ca, request(func(r *LeafRequest) { r.Names = []string{"a_b"} }), `issue server certificate: server name "a_b": an underscore`},
 		{"two clients", ca, LeafRequest{Usage: Client, Names: []string{"a.b", "c.d"}, At: testTime}, "issue client certificate: found 2 names, want one"},
 		{"client address", ca, LeafRequest{Usage: Client, Names: []string{"10.0.0.1"}, At: testTime}, "an address does not tell clients apart"},
-		{"no time", ca, server(func(r *LeafRequest) { r.At = time.Time{} }), "the authority begins on 2026-11-23T12:25:15Z, later than now, 0001-01-01T00:00:00Z: is the clock right?"},
-		{"before", ca, server(func(r *LeafRequest) { r.At = testTime.Add(-time.Hour) }), "the authority begins on 2026-11-23T12:25:15Z, later than now, 2026-11-23T11:30:15Z: is the clock right?"},
-		{"after", ca, server(func(r *LeafRequest) { r.At = testTime.Add(DefaultAuthorityLifetime + time.Hour) }), "the authority ended on 2031-11-22T12:30:15Z"},
-		{"short", ca, server(func(r *LeafRequest) { r.Lifetime = time.Second }), "a lifetime of 1s is too short: give at least a minute"},
-		{"negative", ca, server(func(r *LeafRequest) { r.Lifetime = -time.Hour }), "a lifetime of -1h0m0s is too short"},
-		{"long", ca, server(func(r *LeafRequest) { r.Lifetime = 30 * 365 * 24 * time.Hour }), "ends after 2049"},
-		{"algorithm", ca, server(func(r *LeafRequest) { r.KeyAlgorithm = "ed25519" }), `key algorithm "ed25519" is unknown: choose ecdsa-p256, rsa-3072, rsa-4096`},
-		{"empty authority", &KeyPair{}, server(func(*LeafRequest) {}), "there is no authority"},
-		{"no key", &KeyPair{Certificate: ca.Certificate}, server(func(*LeafRequest) {}), "the authority's private key is not at hand"},
-		{"wrong key", &KeyPair{Certificate: ca.Certificate, Key: other.Key}, server(func(*LeafRequest) {}), "the authority's private key does not belong to its certificate"},
-		{"not an authority", notCA, server(func(*LeafRequest) {}), "CN=a.b is not a certificate authority"},
-		{"may not sign", mayNotSign, server(func(*LeafRequest) {}), "CN=crl only may not sign certificates (its key usage says so)"},
+		{"no time", ca, request(func(r *LeafRequest) { r.At = time.Time{} }), "the authority begins on 2026-11-23T12:25:15Z, later than now, 0001-01-01T00:00:00Z: is the clock right?"},
+		{"before", ca, request(func(r *LeafRequest) { r.At = testTime.Add(-time.Hour) }), "the authority begins on 2026-11-23T12:25:15Z, later than now, 2026-11-23T11:30:15Z: is the clock right?"},
+		{"after", ca, request(func(r *LeafRequest) { r.At = testTime.Add(DefaultAuthorityLifetime + time.Hour) }), "the authority ended on 2031-11-22T12:30:15Z"},
+		{"short", ca, request(func(r *LeafRequest) { r.Lifetime = time.Second }), "a lifetime of 1s is too short: give at least a minute"},
+		{"negative", ca, request(func(r *LeafRequest) { r.Lifetime = -time.Hour }), "a lifetime of -1h0m0s is too short"},
+		{"long", ca, request(func(r *LeafRequest) { r.Lifetime = 30 * 365 * 24 * time.Hour }), "ends after 2049"},
+		{"algorithm", ca, request(func(r *LeafRequest) { r.KeyAlgorithm = "ed25519" }), `key algorithm "ed25519" is unknown: choose ecdsa-p256, rsa-3072, rsa-4096`},
+		{"empty authority", &KeyPair{}, request(func(*LeafRequest) {}), "there is no authority"},
+		{"no key", &KeyPair{Certificate: ca.Certificate}, request(func(*LeafRequest) {}), "the authority's private key is not at hand"},
+		{"wrong key", &KeyPair{Certificate: ca.Certificate, Key: other.Key}, request(func(*LeafRequest) {}), "the authority's private key does not belong to its certificate"},
+		{"not an authority", notCA, request(func(*LeafRequest) {}), "CN=a.b is not a certificate authority"},
+		{"may not sign", mayNotSign, request(func(*LeafRequest) {}), "CN=crl only may not sign certificates (its key usage says so)"},
 	} {
 		got, err := tt.ca.Issue(tt.req)
 		if got != nil || !strings.Contains(errText(err), tt.want) {

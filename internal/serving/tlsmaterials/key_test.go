@@ -91,10 +91,12 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	}
 
 	m := newTestMaterials(t)
-	m.Server.Key = key
-	files := must[[]File](t)((&Materials{Authority: m.Authority, Server: *certifyKey(t, &m.Authority, key), SSLConfig: true}).Files())
+	server(m).Key = key
+	one := &Materials{Authority: m.Authority, SSLConfig: true}
+	one.Set(ServerPlace, *certifyKey(t, &m.Authority, key))
+	files := must[[]File](t)(one.Files())
 	values := []any{
-		key, &key, m, *m, m.Server, &m.Server, m.Clients, []PrivateKey{key}, map[string]PrivateKey{"k": key},
+		key, &key, m, *m, server(m), m.Leaves, m.Leaves[0], []PrivateKey{key}, map[string]PrivateKey{"k": key},
 		struct{ hidden PrivateKey }{key}, &struct{ hidden *PrivateKey }{&key},
 		SSLConfig{ServerKey: string(key.PEM())}, &SSLConfig{ServerKey: string(key.PEM())}, files[0], files[2], files[len(files)-1],
 	}
@@ -103,7 +105,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 			assertClean(t, fmt.Sprintf("%s of %T", verb, v), fmt.Sprintf(verb, v), needles)
 		}
 	}
-	for _, v := range []any{key, &key, SSLConfig{ServerKey: string(key.PEM())}, m.Server.Key, []PrivateKey{key}} {
+	for _, v := range []any{key, &key, SSLConfig{ServerKey: string(key.PEM())}, server(m).Key, []PrivateKey{key}} {
 		text := must[[]byte](t)(json.Marshal(v))
 		assertClean(t, fmt.Sprintf("JSON of %T", v), string(text), needles)
 		var log bytes.Buffer

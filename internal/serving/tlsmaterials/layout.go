@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -23,19 +24,98 @@ const (
 	keyName         = "/key.pem"
 )
 
-// Materials is a set of TLS materials: what the files of one directory say.
-type Materials struct {
-	Authority KeyPair             // issues the others; its key may be kept elsewhere
-	Trusted   []*x509.Certificate // further authorities that peers are to trust, such as the next or the previous one
-	Server    KeyPair
-	Clients   []ClientPair // the first is the one in client/
-	SSLConfig bool         // whether an ssl.cfg belongs to the set
+// Place is where a leaf and its key belong, and what the leaf is for.
+type Place struct {
+	CertificateFile string
+	KeyFile         string
+	Usage           Usage
 }
 
-// ClientPair is the certificate and key of one client.
-type ClientPair struct {
-	Name string
+// The places of the server and of the tutorial's one client.
+var (
+	ServerPlace = Place{ServerCertificateFile, ServerKeyFile, Server}
+	ClientPlace = Place{ClientCertificateFile, ClientKeyFile, Client}
+)
+
+// FurtherClientPlace is the place of a client beside the first: a folder of its own, with its name.
+func FurtherClientPlace(name string) Place {
+	return Place{clientsFolder + name + certificateName, clientsFolder + name + keyName, Client}
+}
+
+// String says whose place it is, for a sentence.
+func (p Place) String() string {
+	switch p {
+	case ServerPlace:
+		return "the server"
+	case ClientPlace:
+		return "the client"
+	default:
+		return "client " + p.FurtherClient()
+	}
+}
+
+// FurtherClient is the name of the further client that the place belongs to, and empty for the other places.
+func (p Place) FurtherClient() string {
+	rest, ok := strings.CutPrefix(p.CertificateFile, clientsFolder)
+	if !ok {
+		return ""
+	}
+	return strings.TrimSuffix(rest, certificateName)
+}
+
+// Leaf is a certificate at its place.
+type Leaf struct {
+	Place
 	KeyPair
+}
+
+// Materials is a set of TLS materials: what the files of one directory say.
+type Materials struct {
+	Authority KeyPair             // issues the leaves; its key may be kept elsewhere
+	Trusted   []*x509.Certificate // further authorities that peers are to trust, such as the next or the previous one
+	Leaves    []Leaf              // the server's, then the client's, then further clients' by name; no place twice
+	SSLConfig bool                // whether an ssl.cfg belongs to the set
+}
+
+// Leaf returns the leaf at a place, or nil.
+func (m *Materials) Leaf(p Place) *Leaf {
+	for i := range m.Leaves {
+		if m.Leaves[i].Place == p {
+			return &m.Leaves[i]
+		}
+	}
+	return nil
+}
+
+// Set puts a pair at a place, in the order of [Materials.Leaves].
+func (m *Materials) Set(p Place, pair KeyPair) {
+	if old := m.Leaf(p); old != nil {
+		old.KeyPair = pair
+		return
+	}
+	i := slices.IndexFunc(m.Leaves, func(l Leaf) bool {
+		return l.rank() > p.rank() || l.rank() == p.rank() && l.CertificateFile > p.CertificateFile
+	})
+	if i < 0 {
+		i = len(m.Leaves)
+	}
+	m.Leaves = slices.Insert(m.Leaves, i, Leaf{p, pair})
+}
+
+func (p Place) rank() int {
+	switch p {
+	case ServerPlace:
+		return 0
+	case ClientPlace:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// hasClients tells whether the server has to know clients apart from others.
+func (m *Materials) hasClients() bool {
+	return slices.ContainsFunc(m.Leaves, func(l Leaf) bool { return l.Usage == Client })
 }
 
 // File is one file of a set.
@@ -54,25 +134,13 @@ func (f File) GoString() string { return f.String() }
 // Format hides the contents from every verb.
 func (f File) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, f.String()) }
 
-// ClientFiles returns the paths of a client's certificate and key. The first client has the tutorial's place.
-func ClientFiles(name string, first bool) (certificate, key string) {
-	if first {
-		return ClientCertificateFile, ClientKeyFile
-	}
-	return clientsFolder + name + certificateName, clientsFolder + name + keyName
-}
-
-// Paths lists the files of a set with the given further clients, in the order in which they are to be replaced: a
+// Paths lists the files of a set with leaves at the given places, in the order in which they are to be replaced: a
 // certificate after its key, and ssl.cfg, which contains what the others say, last. Whoever reads in between finds an
 // old certificate beside a new key, which every TLS library refuses to load, never one that it would load by mistake.
-func Paths(hasClient bool, further []string, sslConfig bool) []string {
-	paths := []string{AuthorityKeyFile, AuthorityCertificateFile, ServerKeyFile, ServerCertificateFile}
-	if hasClient {
-		paths = append(paths, ClientKeyFile, ClientCertificateFile)
-	}
-	for _, name := range further {
-		certificate, key := ClientFiles(name, false)
-		paths = append(paths, key, certificate)
+func Paths(leaves []Place, sslConfig bool) []string {
+	paths := []string{AuthorityKeyFile, AuthorityCertificateFile}
+	for _, p := range leaves {
+		paths = append(paths, p.KeyFile, p.CertificateFile)
 	}
 	if sslConfig {
 		paths = append(paths, SSLConfigFile)
@@ -80,15 +148,25 @@ func Paths(hasClient bool, further []string, sslConfig bool) []string {
 	return paths
 }
 
+// Places lists where the leaves of the set are.
+func (m *Materials) Places() []Place {
+	var places []Place
+	for _, l := range m.Leaves {
+		places = append(places, l.Place)
+	}
+	return places
+}
+
 // IsSecret reports whether the file of a set contains a private key.
 func IsSecret(path string) bool {
 	return path == AuthorityKeyFile || path == SSLConfigFile || strings.HasSuffix(path, keyName)
 }
 
-// Files encodes the set in the order of [Paths]. Keys that are not at hand give no file.
+// Files encodes the set in the order of [Paths]. Keys that are not at hand give no file, and without the server's key
+// there is no ssl.cfg.
 func (m *Materials) Files() ([]File, error) {
-	if m.Authority.Certificate == nil || m.Server.Certificate == nil {
-		return nil, errors.New("encode TLS materials: the authority's or the server's certificate is missing")
+	if m.Authority.Certificate == nil {
+		return nil, errors.New("encode TLS materials: the authority's certificate is missing")
 	}
 	var files []File
 	add := func(path string, data []byte) {
@@ -98,14 +176,14 @@ func (m *Materials) Files() ([]File, error) {
 	}
 	add(AuthorityKeyFile, m.Authority.Key.PEM())
 	add(AuthorityCertificateFile, m.AuthoritiesPEM())
-	add(ServerKeyFile, m.Server.Key.PEM())
-	add(ServerCertificateFile, m.Server.CertificatePEM())
-	for i, c := range m.Clients {
-		certificate, key := ClientFiles(c.Name, i == 0)
-		add(key, c.Key.PEM())
-		add(certificate, c.CertificatePEM())
+	for _, l := range m.Leaves {
+		if l.Certificate == nil {
+			return nil, fmt.Errorf("encode TLS materials: the certificate of %s is missing", l.Place)
+		}
+		add(l.KeyFile, l.Key.PEM())
+		add(l.CertificateFile, l.CertificatePEM())
 	}
-	if m.SSLConfig && !m.Server.Key.IsZero() {
+	if server := m.Leaf(ServerPlace); m.SSLConfig && server != nil && !server.Key.IsZero() {
 		data, err := m.MarshalSSLConfig()
 		if err != nil {
 			return nil, err
@@ -122,11 +200,12 @@ func (m *Materials) AuthoritiesPEM() []byte {
 
 // MarshalSSLConfig writes the ssl.cfg of the set: it asks for client certificates if the set has any.
 func (m *Materials) MarshalSSLConfig() ([]byte, error) {
-	c := SSLConfig{
-		ServerKey:  string(m.Server.Key.PEM()),
-		ServerCert: string(m.Server.CertificatePEM()),
+	server := m.Leaf(ServerPlace)
+	if server == nil || server.Key.IsZero() {
+		return nil, errors.New("write ssl.cfg: the server's private key is not at hand")
 	}
-	if len(m.Clients) > 0 {
+	c := SSLConfig{ServerKey: string(server.Key.PEM()), ServerCert: string(server.CertificatePEM())}
+	if m.hasClients() {
 		c.CustomCA = string(m.AuthoritiesPEM())
 		c.ClientVerify = true
 	}

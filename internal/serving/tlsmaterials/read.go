@@ -2,7 +2,6 @@ package tlsmaterials
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,14 +19,12 @@ func ParseFiles(files map[string][]byte) (*Materials, []Finding) {
 	if _, ok := files[AuthorityKeyFile]; ok { // it may rightly be kept elsewhere
 		m.Authority.Key = r.key(AuthorityKeyFile)
 	}
-	m.Server = r.pair(ServerCertificateFile, ServerKeyFile)
+	m.Set(ServerPlace, r.pair(ServerPlace))
 	if r.has(ClientCertificateFile) || r.has(ClientKeyFile) {
-		pair := r.pair(ClientCertificateFile, ClientKeyFile)
-		m.Clients = append(m.Clients, ClientPair{Name: certifiedName(pair.Certificate), KeyPair: pair})
+		m.Set(ClientPlace, r.pair(ClientPlace))
 	}
 	for _, name := range r.furtherClients() {
-		certificate, key := ClientFiles(name, false)
-		m.Clients = append(m.Clients, ClientPair{Name: name, KeyPair: r.pair(certificate, key)})
+		m.Set(FurtherClientPlace(name), r.pair(FurtherClientPlace(name)))
 	}
 	if data, ok := files[SSLConfigFile]; ok {
 		m.SSLConfig = true
@@ -73,12 +70,12 @@ func (r *reader) key(path string) PrivateKey {
 }
 
 // pair reads a leaf, the first certificate of its file, and its key.
-func (r *reader) pair(certificate, key string) KeyPair {
+func (r *reader) pair(p Place) KeyPair {
 	var pair KeyPair
-	if certs := r.certificates(certificate); len(certs) > 0 {
+	if certs := r.certificates(p.CertificateFile); len(certs) > 0 {
 		pair.Certificate = certs[0]
 	}
-	pair.Key = r.key(key)
+	pair.Key = r.key(p.KeyFile)
 	return pair
 }
 
@@ -102,18 +99,6 @@ func (r *reader) furtherClients() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// certifiedName is the name by which a client's certificate knows it.
-func certifiedName(c *x509.Certificate) string {
-	switch {
-	case c == nil:
-		return ""
-	case len(c.DNSNames) > 0:
-		return c.DNSNames[0]
-	default:
-		return c.Subject.CommonName
-	}
 }
 
 // CertifiedNames lists the names a certificate is valid for, in order: DNS names, then addresses that are not among them.
@@ -148,7 +133,7 @@ func (c SSLConfig) sameAs(m *Materials) error {
 	if err != nil {
 		return err
 	}
-	if m.Server.Certificate != nil && !leaf[0].Equal(m.Server.Certificate) {
+	if server := m.Leaf(ServerPlace); server.Certificate != nil && !leaf[0].Equal(server.Certificate) {
 		return fmt.Errorf("the server certificate in it is not that of %s", ServerCertificateFile)
 	}
 	if c.CustomCA == "" {
@@ -158,9 +143,9 @@ func (c SSLConfig) sameAs(m *Materials) error {
 	if err != nil {
 		return err
 	}
-	for _, client := range m.Clients {
-		if client.Certificate != nil && !anySigned(authorities, client.Certificate) {
-			return errors.New("the client certificate beside it was issued by none of the authorities in it")
+	for _, l := range m.Leaves {
+		if l.Usage == Client && l.Certificate != nil && !anySigned(authorities, l.Certificate) {
+			return fmt.Errorf("%s was issued by none of the authorities in it", l.CertificateFile)
 		}
 	}
 	return nil

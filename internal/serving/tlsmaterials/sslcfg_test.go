@@ -92,7 +92,7 @@ func TestSSLConfigRoundTrip(t *testing.T) {
 	data := must[[]byte](t)(m.MarshalSSLConfig())
 	c := must[*SSLConfig](t)(ParseSSLConfig(data))
 	want := SSLConfig{
-		ServerKey: string(m.Server.Key.PEM()), ServerCert: string(m.Server.CertificatePEM()),
+		ServerKey: string(server(m).Key.PEM()), ServerCert: string(server(m).CertificatePEM()),
 		CustomCA: string(m.Authority.CertificatePEM()), ClientVerify: true,
 	}
 	if *c != want {
@@ -126,7 +126,7 @@ func TestSSLConfigIsReadable(t *testing.T) {
 
 func TestOneWaySSLConfig(t *testing.T) {
 	m := newTestMaterials(t)
-	m.Clients = nil
+	m.Leaves = m.Leaves[:1]
 	data := string(must[[]byte](t)(m.MarshalSSLConfig()))
 	if !strings.HasSuffix(data, "custom_ca: \"\"\nclient_verify: false\n") {
 		t.Errorf("ends with %q", data[len(data)-40:])
@@ -136,7 +136,7 @@ func TestOneWaySSLConfig(t *testing.T) {
 func TestMarshalSSLConfigErrors(t *testing.T) {
 	m := newTestMaterials(t)
 	good := SSLConfig{
-		ServerKey: string(m.Server.Key.PEM()), ServerCert: string(m.Server.CertificatePEM()),
+		ServerKey: string(server(m).Key.PEM()), ServerCert: string(server(m).CertificatePEM()),
 		CustomCA: string(m.AuthoritiesPEM()), ClientVerify: true,
 	}
 	for _, tt := range []struct {
@@ -222,7 +222,7 @@ func FuzzParseSSLConfig(f *testing.F) {
 func FuzzParsePEM(f *testing.F) {
 	m := newTestMaterials(f)
 	f.Add(m.AuthoritiesPEM())
-	f.Add(m.Server.Key.PEM())
+	f.Add(server(m).Key.PEM())
 	f.Add(tutorialFiles(f)[ClientCertificateFile])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if certs, err := ParseCertificates(data); err == nil {
