@@ -105,3 +105,23 @@ func readSource(src io.ReaderAt, p []byte, off int64) error {
 		return err
 	}
 }
+
+// SourceDigest decrypts the whole file and gives the [SourceDigest] of its
+// plaintext under the wrap key it was opened with, and whether the file is the
+// one that [EncryptReproducible] makes of it.
+func (r *Reader) SourceDigest(ctx context.Context, key Key) (digest [digestSize]byte, reproducible bool, err error) {
+	l := newLeaves(r.shape)
+	err = r.each(ctx, func(off int64, p []byte) error {
+		l[(off+groupData-1)/groupData] = sha256.Sum256(p)
+		return nil
+	})
+	if err != nil {
+		return digest, false, err
+	}
+	if r.shape.size == 0 {
+		l[0] = sha256.Sum256(nil)
+	}
+	root := l.root(r.shape.size)
+	derived := newDerivedKeys(key, root, r.shape, r.header.Format, r.path)
+	return keyed(key, root), derived.nonce == r.nonce, nil
+}

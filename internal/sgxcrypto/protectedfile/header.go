@@ -133,3 +133,38 @@ func sealHeader(head *[NodeSize]byte, meta *metadata, wrap Key, format Format, k
 	clear(head[body+metaSize:])
 	return nil
 }
+
+// Rewrap re-encrypts node 0, the first [NodeSize] bytes of a file, under another
+// wrap key and a fresh nonce; the rest of the file stays as it is and goes on
+// to belong to it. It takes the same time for every file, because no other
+// node's key depends on the wrap key.
+//
+// For the same reason it does not take anything back: whoever kept the old file
+// and the old key still reads the old file, and finds in its metadata the keys
+// of all nodes that both files share. [Reencrypt] gives every node a new key.
+//
+// Unauthenticated oddities of the old node are not carried over.
+func Rewrap(node []byte, oldKey, newKey Key) ([]byte, error) {
+	if oldKey.isZero() || newKey.isZero() {
+		return nil, fmt.Errorf("rewrap: %w", errZeroKey)
+	}
+	if oldKey == newKey {
+		return nil, errors.New("rewrap: the new wrap key is the old one")
+	}
+	var old, head [NodeSize]byte
+	var meta metadata
+	h, err := readHeader(bytes.NewReader(node), int64(len(node)), &old)
+	if err != nil {
+		return nil, err
+	}
+	if h.Pending {
+		return nil, pendingFinding()
+	}
+	if err := openHeader(&old, oldKey, h.Format, &meta); err != nil {
+		return nil, err
+	}
+	if err := sealHeader(&head, &meta, newKey, h.Format, &randomKeys{}); err != nil {
+		return nil, err
+	}
+	return head[:], nil
+}

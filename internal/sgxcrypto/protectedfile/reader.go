@@ -45,6 +45,7 @@ type Reader struct {
 	header   Header
 	shape    shape
 	meta     metadata
+	nonce    [nonceSize]byte
 	path     string
 	warnings []*Error
 	cache    [hashCacheSize]atomic.Pointer[cachedHash]
@@ -83,6 +84,7 @@ func NewReader(src io.ReaderAt, size int64, key Key, opts ReaderOptions) (*Reade
 	if err := openHeader(&node, key, r.header.Format, &r.meta); err != nil {
 		return nil, err
 	}
+	r.nonce = [nonceSize]byte(node[offNonce:])
 	if err := r.checkMetadata(want); err != nil {
 		return nil, err
 	}

@@ -20,8 +20,7 @@ func (r *Reader) recover(node *[NodeSize]byte) error {
 		if r.opts.AllowPending {
 			return nil
 		}
-		return headerFinding(KindPendingRecovery, offFlags,
-			"a write to the file was interrupted; its recovery file (<name>.gramine.recovery) restores the content from before")
+		return pendingFinding()
 	}
 	log, err := newUndoLog(r.src, r.header.FileSize, r.opts.Recovery, r.opts.RecoverySize)
 	if err != nil {
@@ -36,6 +35,12 @@ func (r *Reader) recover(node *[NodeSize]byte) error {
 	}
 	r.src, r.header = log, h
 	return nil
+}
+
+// pendingFinding is the finding about a file that was being written to.
+func pendingFinding() error {
+	return headerFinding(KindPendingRecovery, offFlags,
+		"a write to the file was interrupted; its recovery file (<name>.gramine.recovery) restores the content from before")
 }
 
 // undoLog is a file with the records of its recovery file put over it. Nothing

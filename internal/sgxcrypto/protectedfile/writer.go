@@ -374,6 +374,22 @@ func EncryptReproducible(ctx context.Context, dst io.WriterAt, src io.ReaderAt, 
 	return w.run(ctx, io.NewSectionReader(src, 0, size+1))
 }
 
+// Reencrypt writes the plaintext of r as a new file under another wrap key, with
+// the path as it is embedded, the same format, and fresh keys for every node.
+// [WriterOptions.Path], Format and Size are not used. The new wrap key may be
+// the old one.
+func Reencrypt(ctx context.Context, dst io.WriterAt, r *Reader, newKey Key, opts WriterOptions) (Summary, error) {
+	opts.Path, opts.Format, opts.Size = "placeholder", r.Format(), r.Size()
+	if err := opts.complete(newKey); err != nil {
+		return Summary{}, err
+	}
+	// Tools before Gramine 1.4 embedded paths that were not normalised; it is
+	// not for this function to make a file of another name of them.
+	opts.Path = r.Path()
+	w := newWriter(dst, newKey, opts, &randomKeys{rand: opts.Rand})
+	return w.run(ctx, io.NewSectionReader(r, 0, r.Size()))
+}
+
 // run encrypts all of src and finishes.
 func (w *Writer) run(ctx context.Context, src io.Reader) (Summary, error) {
 	defer w.Abort()
