@@ -4,6 +4,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"strings"
@@ -135,6 +136,42 @@ func newCRL(issuer *Authority, at time.Time, life time.Duration) (*CRL, error) {
 		Issuer: issuer.Certificate.Subject, ThisUpdate: issued, NextUpdate: issued.Add(life), RevokedAt: issued,
 		Extensions: []pkix.Extension{{Id: OIDCRLNumber, Value: number}, aki},
 	}, nil
+}
+
+// CollateralFile issues a complete set for a time in the file format of package pccs, for verification without a
+// service.
+func (p *Platform) CollateralFile(at time.Time) ([]byte, error) {
+	c, err := p.Collateral(at)
+	if err != nil {
+		return nil, err
+	}
+	type signed struct {
+		Body        string `json:"body"`
+		IssuerChain string `json:"issuer_chain"`
+	}
+	type crl struct {
+		CRL         []byte `json:"crl"` // base64 of DER
+		IssuerChain string `json:"issuer_chain"`
+	}
+	data, err := json.MarshalIndent(struct {
+		Type       string            `json:"type"`
+		Version    int               `json:"version"`
+		Source     string            `json:"source"`
+		Fetched    time.Time         `json:"fetched"`
+		RootCACRL  []byte            `json:"root_ca_crl"`
+		QEIdentity signed            `json:"qe_identity"`
+		PCKCRLs    map[string]crl    `json:"pck_crls"`
+		TCBInfos   map[string]signed `json:"tcb_infos"`
+	}{
+		"sgx-collateral", 1, "simulated platform", at.UTC(), c.RootCACRL,
+		signed{string(c.QEIdentity), string(c.QEIdentityIssuerChain)},
+		map[string]crl{p.Machine.CA: {c.PCKCRL, string(c.PCKCRLIssuerChain)}},
+		map[string]signed{p.Machine.FMSPC.String(): {string(c.TCBInfo), string(c.TCBInfoIssuerChain)}},
+	}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode collateral: %w", err)
+	}
+	return append(data, '\n'), nil
 }
 
 // HexBytes are bytes that JSON shows in hex.
