@@ -1,0 +1,340 @@
+package keyserver
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+)
+
+// maxConfig bounds a configuration file, in bytes.
+const maxConfig = 4 << 20
+
+// Config is the key server's configuration as written. [LoadConfig] and [ParseConfig] return it checked, with paths
+// made absolute and defaults filled in.
+type Config struct {
+	// Listen is the TCP address for enclaves, "host:port"; an empty host is every address of the machine.
+	Listen string `yaml:"listen"`
+	// TLS is the server's own certificate, which enclaves check against their CA file.
+	TLS TLSConfig `yaml:"tls"`
+	// Collateral says where TCB info, QE identity and CRLs come from.
+	Collateral CollateralConfig `yaml:"collateral"`
+	// Secrets are what may be released, by name.
+	Secrets []SecretConfig `yaml:"secrets"`
+	// Rules say to whom. The first whose every condition holds releases; without one nothing is released.
+	Rules []RuleConfig `yaml:"rules"`
+	// Admin is the listener for health checks; absent: none.
+	Admin *AdminConfig `yaml:"admin,omitempty"`
+	// Limits bound what clients can take.
+	Limits LimitsConfig `yaml:"limits,omitempty"`
+	// AllowTrustedRoot is a PEM file of root certificates trusted instead of Intel's: a simulated platform's. A quote
+	// under such a root proves nothing about hardware.
+	AllowTrustedRoot string `yaml:"allow_trusted_root,omitempty"`
+
+	path   string
+	digest string
+}
+
+// TLSConfig names the server's certificate chain and private key, both PEM.
+type TLSConfig struct {
+	Certificate string `yaml:"certificate"`
+	PrivateKey  string `yaml:"private_key"`
+}
+
+// CollateralConfig has exactly one of Region, URL and Bundle.
+type CollateralConfig struct {
+	// Region picks Alibaba Cloud's service of that region.
+	Region string `yaml:"region,omitempty"`
+	// Network is "public" (default) or "vpc", with Region.
+	Network string `yaml:"network,omitempty"`
+	// URL is any other PCS or PCCS of API version 4.
+	URL string `yaml:"url,omitempty"`
+	// CA is a PEM file of certification authorities that may have issued the service's TLS certificate, instead of the
+	// system's, with URL.
+	CA string `yaml:"ca,omitempty"`
+	// RootCACRLURL replaces the place of the root CA's CRL, with URL.
+	RootCACRLURL string `yaml:"root_ca_crl_url,omitempty"`
+	// Update is "standard" (default) or "early".
+	Update string `yaml:"update,omitempty"`
+	// Bundle is a collateral file, for a machine that reaches no service.
+	Bundle string `yaml:"bundle,omitempty"`
+	// CacheDir keeps collateral over a restart; absent: memory only.
+	CacheDir string `yaml:"cache_dir,omitempty"`
+	// MaxAge bounds the age of TCB info and QE identity since their issue date; 168h unless given.
+	MaxAge Duration `yaml:"max_age,omitempty"`
+}
+
+// SecretConfig is a secret that rules refer to.
+type SecretConfig struct {
+	Name string `yaml:"name"`
+	// File holds the wrap key: 16 raw bytes.
+	File string `yaml:"file"`
+	// Encoding is how it is sent: "raw" (default), 16 bytes, for Gramine 1.3 and later; "hex", 32 digits and a NUL, for
+	// 1.0 to 1.2.
+	Encoding string `yaml:"encoding,omitempty"`
+	// AllowReadableByOthers accepts a file that every user of the machine can read.
+	AllowReadableByOthers bool `yaml:"allow_readable_by_others,omitempty"`
+}
+
+// RuleConfig releases one secret. Every condition that is given must hold.
+type RuleConfig struct {
+	Name string `yaml:"name"`
+	// MREnclave and MRSigner are lists of 64 hex digits; at least one of the two is required.
+	MREnclave []string `yaml:"mr_enclave,omitempty"`
+	MRSigner  []string `yaml:"mr_signer,omitempty"`
+	// ISVProdID and MinISVSVN are required unless MREnclave is given: a signer alone vouches for all it ever signed.
+	ISVProdID *uint16 `yaml:"isv_prod_id,omitempty"`
+	MinISVSVN *uint16 `yaml:"min_isv_svn,omitempty"`
+	// ServerName lists names the enclave may have asked for (SNI); absent: any, or none.
+	ServerName []string  `yaml:"server_name,omitempty"`
+	TCB        TCBConfig `yaml:"tcb"`
+	// AllowDebug accepts debug enclaves, whose memory the host can read.
+	AllowDebug bool   `yaml:"allow_debug,omitempty"`
+	Secret     string `yaml:"secret"`
+}
+
+// TCBConfig says which state of the platform is good enough.
+type TCBConfig struct {
+	// Accept lists TCB statuses in Intel's words. Required.
+	Accept []string `yaml:"accept"`
+	// AcceptAdvisories lists security advisories that may be open on the platform.
+	AcceptAdvisories []string `yaml:"accept_advisories,omitempty"`
+	// MinEvaluationNumber is the smallest tcbEvaluationDataNumber: which TCB recoveries the verdict must know of.
+	MinEvaluationNumber uint32 `yaml:"min_evaluation_number,omitempty"`
+}
+
+// AdminConfig is the administrative listener.
+type AdminConfig struct {
+	// Listen is a loopback address with a port.
+	Listen string `yaml:"listen"`
+}
+
+// LimitsConfig bounds connections. Zero fields take the defaults of [DefaultLimits].
+type LimitsConfig struct {
+	// UnfinishedHandshakes is how many connections there may be that have not received their secret yet. At the limit
+	// the oldest of the address with the most is closed.
+	UnfinishedHandshakes int `yaml:"unfinished_handshakes,omitempty"`
+	// UnfinishedPerAddress is how many of them may come from one address. Many enclaves share one NAT address.
+	UnfinishedPerAddress int `yaml:"unfinished_per_address,omitempty"`
+	// HandshakeTimeout is how long a client may keep the server waiting in the TLS handshake.
+	HandshakeTimeout Duration `yaml:"handshake_timeout,omitempty"`
+	// RequestTimeout is how long it may take for its request, for taking the secret, and for closing.
+	RequestTimeout Duration `yaml:"request_timeout,omitempty"`
+	// CollateralTimeout is how long a connection waits for collateral.
+	CollateralTimeout Duration `yaml:"collateral_timeout,omitempty"`
+	// DrainTimeout is how long a stopping server lets connections finish.
+	DrainTimeout Duration `yaml:"drain_timeout,omitempty"`
+}
+
+// DefaultLimits are the limits of a configuration that sets none.
+func DefaultLimits() LimitsConfig {
+	return LimitsConfig{
+		UnfinishedHandshakes: 4096,
+		UnfinishedPerAddress: 1024,
+		HandshakeTimeout:     Duration(10 * time.Second),
+		RequestTimeout:       Duration(10 * time.Second),
+		CollateralTimeout:    Duration(30 * time.Second),
+		DrainTimeout:         Duration(15 * time.Second),
+	}
+}
+
+// DefaultMaxAge bounds the age of TCB info and QE identity where the configuration does not.
+const DefaultMaxAge = 7 * 24 * time.Hour
+
+// Duration is a time.Duration written as "10s" or "168h".
+type Duration time.Duration
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
+	parsed, err := time.ParseDuration(node.Value)
+	if err != nil || node.Kind != yaml.ScalarNode {
+		return fmt.Errorf("%q is not a duration such as 10s, 5m or 168h", node.Value)
+	}
+	if parsed <= 0 {
+		return fmt.Errorf("duration %q is not positive; leave the field out for the default", node.Value)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// MarshalYAML implements yaml.Marshaler.
+func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
+
+// LoadConfig reads and checks a configuration file. Relative paths in it are relative to its directory. The error is a
+// *ConfigError when the file could be read. It does not open the files that the configuration names; [New] does.
+func LoadConfig(path string) (*Config, error) {
+	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	if len(raw) > maxConfig {
+		return nil, fmt.Errorf("read configuration %s: it is longer than %d bytes", path, maxConfig)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	cfg, err := ParseConfig(raw, dir)
+	var problems *ConfigError
+	if errors.As(err, &problems) {
+		problems.Path = path
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg.path = path
+	return cfg, nil
+}
+
+// ParseConfig checks the text of a configuration; dir is what relative paths are relative to. The error is a
+// *ConfigError with every problem there is.
+func ParseConfig(raw []byte, dir string) (*Config, error) {
+	var cfg Config
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return nil, &ConfigError{Problems: []Problem{{Message: "the file is empty", Remedy: "see 'ccctl keyserver serve --help' for an example"}}}
+	}
+	err := yaml.Load(raw, &cfg, yaml.WithV4Defaults(), yaml.WithKnownFields(), yaml.WithUniqueKeys())
+	if err != nil {
+		return nil, &ConfigError{Problems: yamlProblems(err)}
+	}
+	cfg.setDefaults()
+	if problems := cfg.check(); len(problems) > 0 {
+		return nil, &ConfigError{Problems: problems}
+	}
+	cfg.resolve(dir)
+	sum := sha256.Sum256(raw)
+	cfg.digest = hex.EncodeToString(sum[:])
+	return &cfg, nil
+}
+
+// Digest is the SHA-256 of the configuration's text in lower-case hex.
+func (c *Config) Digest() string { return c.digest }
+
+// Path is the file the configuration was read from; empty when it was not.
+func (c *Config) Path() string { return c.path }
+
+func (c *Config) setDefaults() {
+	if c.Collateral.MaxAge == 0 {
+		c.Collateral.MaxAge = Duration(DefaultMaxAge)
+	}
+	if c.Collateral.Region != "" && c.Collateral.Network == "" {
+		c.Collateral.Network = string(pccs.NetworkPublic)
+	}
+	for i := range c.Secrets {
+		if c.Secrets[i].Encoding == "" {
+			c.Secrets[i].Encoding = EncodingRaw
+		}
+	}
+	def := DefaultLimits()
+	l := &c.Limits
+	if l.UnfinishedHandshakes == 0 {
+		l.UnfinishedHandshakes = def.UnfinishedHandshakes
+	}
+	if l.UnfinishedPerAddress == 0 {
+		l.UnfinishedPerAddress = min(def.UnfinishedPerAddress, l.UnfinishedHandshakes)
+	}
+	for _, d := range []struct{ field, def *Duration }{
+		{&l.HandshakeTimeout, &def.HandshakeTimeout},
+		{&l.RequestTimeout, &def.RequestTimeout},
+		{&l.CollateralTimeout, &def.CollateralTimeout},
+		{&l.DrainTimeout, &def.DrainTimeout},
+	} {
+		if *d.field == 0 {
+			*d.field = *d.def
+		}
+	}
+}
+
+// resolve makes every path absolute.
+func (c *Config) resolve(dir string) {
+	paths := []*string{
+		&c.TLS.Certificate, &c.TLS.PrivateKey, &c.Collateral.CA, &c.Collateral.Bundle, &c.Collateral.CacheDir, &c.AllowTrustedRoot,
+	}
+	for i := range c.Secrets {
+		paths = append(paths, &c.Secrets[i].File)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+}
+
+// Problem is one thing wrong with a configuration.
+type Problem struct {
+	Field   string // such as "rules[0].tcb.accept"; empty for the file as a whole
+	Line    int    // 1 for the first; 0: not known
+	Message string // what was found
+	Remedy  string // what to write instead; may be empty
+}
+
+// String is the problem in one line.
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.Line > 0 {
+		fmt.Fprintf(&b, "line %d: ", p.Line)
+	}
+	if p.Field != "" {
+		b.WriteString(p.Field + ": ")
+	}
+	b.WriteString(p.Message)
+	if p.Remedy != "" {
+		b.WriteString("; " + p.Remedy)
+	}
+	return b.String()
+}
+
+// ConfigError holds every problem of a configuration.
+type ConfigError struct {
+	Path     string // of the file; may be empty
+	Problems []Problem
+}
+
+// Error implements error, a line for each problem.
+func (e *ConfigError) Error() string {
+	what := "configuration"
+	if e.Path != "" {
+		what += " " + e.Path
+	}
+	if len(e.Problems) == 1 {
+		return fmt.Sprintf("check %s: %s", what, e.Problems[0])
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "check %s: %d problems", what, len(e.Problems))
+	for _, p := range e.Problems {
+		b.WriteString("\n  " + p.String())
+	}
+	return b.String()
+}
+
+// yamlProblems takes apart what the parser says, which is more than one thing at a time too.
+func yamlProblems(err error) []Problem {
+	var many *yaml.LoadErrors
+	if errors.As(err, &many) {
+		problems := make([]Problem, 0, len(many.Errors))
+		for _, e := range many.Errors {
+			problems = append(problems, Problem{Line: e.Mark.Line, Message: e.Message})
+		}
+		return problems
+	}
+	var one *yaml.LoadError
+	if errors.As(err, &one) {
+		return []Problem{{Line: one.Mark.Line, Message: one.Message}}
+	}
+	return []Problem{{Message: err.Error()}}
+}

@@ -1,0 +1,26 @@
+// Package keyserver releases wrap keys to attested enclaves. It speaks Gramine's secret provisioning protocol, so that
+// unmodified clients of Gramine 1.0 to 1.9 work with it.
+//
+// A connection goes through five steps, and every end of it is one line in the log:
+//
+//  1. TLS 1.2 or 1.3. The enclave's certificate is self-signed and carries a quote; the server's comes from the
+//     configuration. A certificate whose quote does not bind its key ends the handshake with an alert.
+//  2. Now that TLS has shown that the client holds that key, its quote is verified: first that the quote's own signatures
+//     lead to Intel's root and only then, with collateral, whether the platform is what it says. A stranger cannot
+//     make this server fetch anything.
+//  3. The rules of the configuration are tried in their order. The first whose every condition holds releases its
+//     secret; when none does the connection is closed. The server name the enclave asked for (SNI) is the only thing it
+//     can say about which key it wants.
+//  4. The client sends its request and receives the secret (see protocol.go).
+//  5. close_notify. The protocol has no acknowledgement: the log says "sent", because nobody here can know more.
+//
+// # What is believed
+//
+// The configuration file decides who gets which key; whoever can write it can release keys. Quotes are believed when
+// package dcap says so. The collateral service is not believed, what it serves is signed. The time is this machine's.
+//
+// # Configuration
+//
+// [LoadConfig] reads YAML; [Config] documents the fields. Unknown and repeated fields are refused and all problems are
+// reported together. Zero values are the strict ones; what loosens is called allow_something.
+package keyserver

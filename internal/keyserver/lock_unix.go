@@ -1,0 +1,28 @@
+//go:build unix && !solaris && !aix
+
+package keyserver
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// tryLock takes an advisory lock without waiting. The kernel drops it with the last descriptor of the file, so that it
+// never outlives the process.
+func tryLock(f *os.File, exclusive bool) error {
+	how := syscall.LOCK_SH
+	if exclusive {
+		how = syscall.LOCK_EX
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB) //nolint:gosec // A file descriptor fits an int.
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return ErrStateInUse
+		default:
+			return err
+		}
+	}
+}

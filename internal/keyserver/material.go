@@ -1,0 +1,204 @@
+package keyserver
+
+import (
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
+)
+
+// maxPEM bounds certificate and key files, in bytes.
+const maxPEM = 1 << 20
+
+// material is what a configuration names, loaded and checked.
+type material struct {
+	certificate tls.Certificate
+	verifier    *ratls.Verifier
+	roots       []*x509.Certificate // nil: Intel's
+	source      ratls.CollateralSource
+	cache       *pccs.Cache // nil when the source is a file
+	ownsCache   bool        // whether destroy closes it; guarded by Server.mu
+	secrets     map[string]*Secret
+	rules       *Rules
+	warnings    []string
+}
+
+// loadMaterial opens every file that the configuration names. The error is a *ConfigError with everything that is wrong.
+// A cache that was given serves on: collateral does not change with the rules.
+func loadMaterial(c *Config, opts *Options, cache *pccs.Cache) (*material, error) {
+	m := &material{secrets: map[string]*Secret{}, warnings: c.Warnings()}
+	var k checker
+	note := func(field string, err error) {
+		if err != nil {
+			k.add(field, "", "%v", err)
+		}
+	}
+	var err error
+	m.certificate, err = loadCertificate(&c.TLS, opts.Now())
+	note("tls", err)
+	if left := m.certificate.Leaf; left != nil && left.NotAfter.Sub(opts.Now()) < 14*24*time.Hour {
+		m.warnings = append(m.warnings, fmt.Sprintf("the server's certificate expires on %s; clients refuse it after that",
+			left.NotAfter.UTC().Format(time.RFC3339)))
+	}
+	if c.AllowTrustedRoot != "" {
+		m.roots, err = loadRoots(c.AllowTrustedRoot)
+		note("allow_trusted_root", err)
+	}
+	for i := range c.Secrets {
+		s, err := loadSecret(&c.Secrets[i], opts.Fingerprint)
+		if err != nil {
+			note(fmt.Sprintf("secrets[%d].file", i), err)
+			continue
+		}
+		m.secrets[s.name] = s
+	}
+	m.rules, err = NewRules(c)
+	note("rules", err)
+	if cache != nil {
+		m.cache, m.source = cache, cache
+	} else {
+		note("collateral", m.openSource(&c.Collateral, opts))
+	}
+	if len(k.problems) == 0 {
+		m.verifier, err = ratls.NewVerifier(ratls.VerifierOptions{
+			Collateral: patience{m.source, time.Duration(c.Limits.CollateralTimeout)}, Roots: m.roots, Now: opts.Now,
+		})
+		note("allow_trusted_root", err)
+	}
+	if len(k.problems) > 0 {
+		m.destroy()
+		return nil, &ConfigError{Path: c.path, Problems: k.problems}
+	}
+	return m, nil
+}
+
+// destroy wipes the secrets and ends background work.
+func (m *material) destroy() {
+	for _, s := range m.secrets {
+		s.destroy()
+	}
+	if m.ownsCache {
+		m.cache.Close()
+	}
+}
+
+func (m *material) openSource(c *CollateralConfig, opts *Options) error {
+	if c.Bundle != "" {
+		f, err := os.Open(c.Bundle)
+		if err != nil {
+			return fmt.Errorf("open collateral file: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		bundle, err := pccs.ReadBundle(f)
+		if err != nil {
+			return fmt.Errorf("%w (%s)", err, c.Bundle)
+		}
+		m.source = bundle
+		return nil
+	}
+	client := pccs.ClientOptions{URL: c.URL, RootCACRLURL: c.RootCACRLURL, Update: pccs.Update(c.Update)}
+	if c.Region != "" {
+		var err error
+		if client.URL, err = pccs.AlibabaURL(c.Region, pccs.Network(c.Network)); err != nil {
+			return err
+		}
+	}
+	if c.CA != "" {
+		raw, err := readSmall(c.CA)
+		if err != nil {
+			return err
+		}
+		client.Roots = x509.NewCertPool()
+		if !client.Roots.AppendCertsFromPEM(raw) {
+			return fmt.Errorf("read %s: it holds no PEM certificate", c.CA)
+		}
+	}
+	cl, err := pccs.NewClient(client)
+	if err != nil {
+		return err
+	}
+	m.cache, err = pccs.NewCache(cl, pccs.CacheOptions{Dir: c.CacheDir, Log: opts.Log, Now: opts.Now})
+	if err != nil {
+		return err
+	}
+	m.source, m.ownsCache = m.cache, true
+	return nil
+}
+
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // The configuration names the file.
+	if err != nil {
+		return nil, fmt.Errorf("open file: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(f, maxPEM+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(raw) > maxPEM {
+		return nil, fmt.Errorf("read %s: it is longer than %d bytes", path, maxPEM)
+	}
+	return raw, nil
+}
+
+func loadRoots(path string) ([]*x509.Certificate, error) {
+	raw, err := readSmall(path)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := dcap.ParseRoots(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read trust root %s: %w", path, err)
+	}
+	return roots, nil
+}
+
+// loadCertificate reads the server's chain and key and refuses what no Gramine client would accept.
+func loadCertificate(c *TLSConfig, now time.Time) (tls.Certificate, error) {
+	fail := func(err error) (tls.Certificate, error) {
+		return tls.Certificate{}, fmt.Errorf("load server certificate %s: %w", c.Certificate, err)
+	}
+	chain, err := readSmall(c.Certificate)
+	if err != nil {
+		return fail(err)
+	}
+	key, err := readSmall(c.PrivateKey)
+	if err != nil {
+		return fail(err)
+	}
+	defer clear(key)
+	cert, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		// Its texts name PEM block types and never repeat content.
+		return fail(fmt.Errorf("with private key %s: %w", c.PrivateKey, err))
+	}
+	leaf := cert.Leaf
+	switch pub := leaf.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if pub.N.BitLen() < 2048 {
+			return fail(fmt.Errorf("its RSA key has %d bits; clients want at least 2048", pub.N.BitLen()))
+		}
+	case *ecdsa.PublicKey:
+	default:
+		return fail(fmt.Errorf("its key is of type %T; Gramine's TLS library knows RSA and ECDSA only", leaf.PublicKey))
+	}
+	switch {
+	case now.After(leaf.NotAfter):
+		return fail(fmt.Errorf("it expired on %s and every client refuses it; renew it", leaf.NotAfter.UTC().Format(time.RFC3339)))
+	case now.Before(leaf.NotBefore):
+		return fail(fmt.Errorf("it is valid from %s only, and it is %s by this machine's clock",
+			leaf.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)))
+	case len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0:
+		return fail(errors.New("it has no subject alternative name"))
+	}
+	return cert, nil
+}

@@ -1,0 +1,158 @@
+package keyserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// RunOptions are what a server process needs beside its configuration.
+type RunOptions struct {
+	Options
+
+	// StateFile is where the process says where it is; empty: nowhere.
+	StateFile string
+	// Version goes into the state file.
+	Version string
+	// Reload asks for the configuration to be read again; nil: never.
+	Reload <-chan os.Signal
+}
+
+// Run serves a configuration file until ctx ends, and then drains. It returns an error when it cannot start, and nil
+// after a clean stop.
+func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
+	var state *StateFile
+	if opts.StateFile != "" {
+		// First of all: when another server holds it, nothing of this one shall come to life.
+		if state, err = CreateStateFile(opts.StateFile); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, state.Close()) }()
+	}
+	cfg, err := LoadConfig(configPath)
+	if err != nil {
+		return err
+	}
+	s, err := New(cfg, opts.Options)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for enclaves: %w", err)
+	}
+	defer func() { _ = l.Close() }()
+	report := State{
+		PID: os.Getpid(), Started: s.now().UTC(), ConfigSHA256: cfg.digest, Listen: l.Addr().String(), Version: opts.Version,
+	}
+	if cfg.Admin != nil {
+		al, err := lc.Listen(ctx, "tcp", cfg.Admin.Listen)
+		if err != nil {
+			return fmt.Errorf("listen for health checks: %w", err)
+		}
+		report.Admin = al.Addr().String()
+		stop := s.serveAdmin(al)
+		defer stop()
+	}
+	tell := func() {
+		if state == nil {
+			return
+		}
+		if err := state.Write(report); err != nil {
+			s.log.Error("the state file cannot be written", "error", err)
+		}
+	}
+	tell()
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, l) }()
+	for {
+		select {
+		case err := <-served:
+			return err
+		case <-opts.Reload:
+			if s.reload(configPath) == nil {
+				report.ConfigSHA256 = s.Config().digest
+				tell()
+			}
+		}
+	}
+}
+
+// serveAdmin answers on l until the returned function is called.
+func (s *Server) serveAdmin(l net.Listener) (stop func()) {
+	server := newAdminServer(s.AdminHandler())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the admin listener failed", "error", err)
+		}
+	}()
+	s.log.Info("listening for health checks", "address", l.Addr().String())
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+		<-done
+	}
+}
+
+// reload reads the configuration file again.
+func (s *Server) reload(path string) error {
+	cfg, err := LoadConfig(path)
+	if err == nil {
+		err = s.Reload(cfg)
+	}
+	if err != nil {
+		s.log.Error("the new configuration is not good; the old one stays in force", "error", err,
+			"config_sha256_in_force", s.Config().digest)
+	}
+	return err
+}
+
+// Reload puts another configuration in force. After an error the old one is, unchanged. Connections that began under the
+// old one end under it; its secrets are wiped after the last of them.
+func (s *Server) Reload(cfg *Config) error {
+	old := s.acquire()
+	defer s.release(old)
+	var k checker
+	const remedy = "restart the server"
+	if cfg.Listen != old.cfg.Listen {
+		k.add("listen", remedy, "changed from %s to %s", old.cfg.Listen, cfg.Listen)
+	}
+	if admin(cfg) != admin(old.cfg) {
+		k.add("admin.listen", remedy, "changed from %s to %s", admin(old.cfg), admin(cfg))
+	}
+	if len(k.problems) > 0 {
+		return &ConfigError{Path: cfg.path, Problems: k.problems}
+	}
+	g, err := s.prepare(cfg, old)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	old.retired = true
+	if g.cache == old.cache {
+		old.ownsCache, g.ownsCache = false, old.ownsCache
+	}
+	s.current = g
+	s.mu.Unlock()
+	s.gate.limit(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress)
+	s.announce(g)
+	return nil
+}
+
+func admin(c *Config) string {
+	if c.Admin == nil {
+		return "none"
+	}
+	return c.Admin.Listen
+}

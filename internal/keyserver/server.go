@@ -1,0 +1,276 @@
+package keyserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+)
+
+// Options are what a server needs beside its configuration.
+type Options struct {
+	// Log receives a line for every decision; nil discards them.
+	Log *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Fingerprint makes the name by which a wrap key is shown; nil shows none.
+	Fingerprint func(key [wrapKeySize]byte) string
+}
+
+// Server releases secrets. Serve may be called once; Close it when Serve has returned.
+type Server struct {
+	opts Options
+	log  *slog.Logger
+	now  func() time.Time
+	gate *gate
+
+	mu      sync.Mutex
+	current *generation
+	ready   error // nil: connections are accepted
+	conns   sync.WaitGroup
+}
+
+// generation is one configuration in force and who uses it: its secrets are wiped when the last connection that began
+// under it has ended.
+type generation struct {
+	cfg *Config
+	*material
+	tls     *tls.Config
+	users   int  // guarded by Server.mu
+	retired bool // guarded by Server.mu
+}
+
+// New loads what the configuration names. The error is a *ConfigError when something in it is wrong.
+func New(cfg *Config, opts Options) (*Server, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Server{
+		opts: opts, log: opts.Log, now: opts.Now,
+		gate:  newGate(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
+		ready: errors.New("the server has not started to listen"),
+	}
+	g, err := s.prepare(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.current = g
+	s.announce(g)
+	return s, nil
+}
+
+// prepare loads a configuration; old, if any, is the one that it follows.
+func (s *Server) prepare(cfg *Config, old *generation) (*generation, error) {
+	var cache *pccs.Cache
+	// With a CA file there may be new content under the old name.
+	if old != nil && cfg.Collateral == old.cfg.Collateral && cfg.Collateral.CA == "" {
+		cache = old.cache
+	}
+	m, err := loadMaterial(cfg, &s.opts, cache)
+	if err != nil {
+		return nil, err
+	}
+	return &generation{cfg: cfg, material: m, tls: m.verifier.ServerConfig(m.certificate)}, nil
+}
+
+// announce says what is in force, at each start and reload.
+func (s *Server) announce(g *generation) {
+	for _, w := range g.warnings {
+		s.log.Warn("configuration permits more than the strict: " + w)
+	}
+	for _, r := range g.cfg.Rules {
+		secret := g.secrets[r.Secret]
+		s.log.Info("rule in force", "rule", r.Name, "secret", secret.name, "key_fingerprint", secret.fingerprint,
+			"encoding", secret.encoding, "tcb_accept", r.TCB.Accept, "allow_debug", r.AllowDebug)
+	}
+	s.log.Info("configuration in force", "file", g.cfg.path, "config_sha256", g.cfg.digest,
+		"rules", len(g.cfg.Rules), "secrets", len(g.cfg.Secrets), "certificate_names", names(g.certificate.Leaf),
+		"certificate_expires", g.certificate.Leaf.NotAfter.UTC().Format(time.RFC3339))
+}
+
+// acquire returns the configuration in force, to be released.
+func (s *Server) acquire() *generation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current.users++
+	return s.current
+}
+
+func (s *Server) release(g *generation) {
+	s.mu.Lock()
+	g.users--
+	last := g.retired && g.users == 0
+	s.mu.Unlock()
+	if last {
+		g.destroy()
+	}
+}
+
+// Config is the configuration in force.
+func (s *Server) Config() *Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.cfg
+}
+
+// Close wipes the secrets. Call it after Serve has returned.
+func (s *Server) Close() {
+	s.mu.Lock()
+	g := s.current
+	retired := g.retired
+	g.retired = true
+	last := !retired && g.users == 0
+	s.mu.Unlock()
+	if last {
+		g.destroy()
+	}
+}
+
+// Serve accepts enclaves from l until ctx ends. Then it closes l first, because Gramine's client tries its next server
+// only when a connection is refused, lets running connections finish for as long as the configuration says, and returns
+// nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.setReady(nil)
+	s.log.Info("listening for enclaves", "address", l.Addr().String())
+	// Connections outlive ctx until the drain is over.
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+
+	err := s.accept(ctx, work, l)
+	s.setReady(errors.New("the server is stopping"))
+	_ = l.Close()
+	s.drain(cut)
+	return err
+}
+
+func (s *Server) accept(ctx, work context.Context, l net.Listener) error {
+	delay := time.Duration(0)
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			delay = 0
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // The listener was closed because of ctx.
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept connection: %w", err)
+		default:
+			// Out of file descriptors, or a client that left the queue: neither is a reason to stop.
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			s.log.Warn("accepting a connection failed", "error", err, "retry_in", delay)
+			select {
+			case <-ctx.Done():
+			case <-time.After(delay):
+			}
+			continue
+		}
+		g := s.acquire()
+		pass := s.gate.admit(addressOf(conn.RemoteAddr()), conn)
+		s.conns.Go(func() {
+			defer s.release(g)
+			s.handle(work, g, conn, pass)
+		})
+	}
+}
+
+// drain waits for connections and cuts what is left.
+func (s *Server) drain(cut context.CancelFunc) {
+	done := make(chan struct{})
+	go func() {
+		s.conns.Wait()
+		close(done)
+	}()
+	open, _ := s.gate.count()
+	limit := time.Duration(s.Config().Limits.DrainTimeout)
+	if open > 0 {
+		s.log.Info("stopped listening, letting connections finish", "connections", open, "at_most", limit)
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		open, _ = s.gate.count()
+		s.log.Warn("closing connections that did not finish in time", "connections", open)
+		cut()
+		<-done
+	}
+	s.log.Info("stopped")
+}
+
+func (s *Server) setReady(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = err
+}
+
+// Ready is nil while enclaves are served, and else says why not.
+func (s *Server) Ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready
+}
+
+// handle serves one connection to its end.
+func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass *pass) {
+	r := &record{start: s.now(), peer: conn.RemoteAddr().String()}
+	defer func() {
+		if fault := recover(); fault != nil {
+			// One client's input must not end the service for all. The trace holds no argument's content.
+			s.log.Error("a connection ended in a panic: please report it", "peer", r.peer, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+		}
+		r.evicted = pass.release()
+		_ = conn.Close()
+		r.duration = s.now().Sub(r.start)
+		r.log(s.log)
+	}()
+	ctx, cancel := context.WithCancel(work)
+	defer cancel()
+	// Whoever stops the server, or evicts this connection, closes it; that ends every read and write.
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+
+	limits := &g.cfg.Limits
+	_ = conn.SetDeadline(time.Now().Add(time.Duration(limits.HandshakeTimeout)))
+	t := tls.Server(conn, g.tls)
+	goOn := s.judge(ctx, g, t, r)
+	_ = conn.SetDeadline(time.Now().Add(time.Duration(limits.RequestTimeout)))
+	if !goOn {
+		_ = t.Close()
+		return
+	}
+	if err := readRequest(t); err != nil {
+		r.err = err
+		return
+	}
+	r.secret = g.secrets[r.decision.Secret]
+	if err := writeResponse(t, r.secret.wire); err != nil {
+		r.err = err
+		return
+	}
+	r.sent = true
+	hangUp(t)
+}
+
+// hangUp sends close_notify and waits a moment for the client's own: closing the socket under data that was not read
+// would reset the connection, and the client might lose what it has not read yet.
+func hangUp(t *tls.Conn) {
+	if t.CloseWrite() != nil {
+		return
+	}
+	_ = t.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_, _ = io.CopyN(io.Discard, t, 4096)
+}

@@ -1,0 +1,106 @@
+package keyserver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// State is what a running server says of itself in its state file, so that who started it finds it again.
+type State struct {
+	PID          int       `json:"pid"`
+	Started      time.Time `json:"started"`
+	ConfigSHA256 string    `json:"config_sha256"` // of the configuration in force, which is not always the one on disk
+	Listen       string    `json:"listen"`        // host:port that enclaves connect to
+	Admin        string    `json:"admin,omitempty"`
+	Version      string    `json:"version"`
+}
+
+// ErrStateInUse is the error of a state file that another running server holds.
+var ErrStateInUse = errors.New("another running key server holds it")
+
+// StateFile is an open state file. The server holds an exclusive lock (flock) on it for as long as it lives, however it
+// ends: a state file that is not locked belongs to no process. The content is empty until the server is ready.
+type StateFile struct{ f *os.File }
+
+// CreateStateFile opens or creates a state file, takes its lock and empties it. The error wraps [ErrStateInUse] when
+// another process holds the lock, and errors.ErrUnsupported where there are no such locks.
+func CreateStateFile(path string) (*StateFile, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // The operator names the file.
+	if err != nil {
+		return nil, fmt.Errorf("open state file: %w", err)
+	}
+	if err := tryLock(f, true); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock state file %s: %w", path, err)
+	}
+	s := &StateFile{f: f}
+	if err := f.Truncate(0); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("empty state file %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Write replaces the content. It writes in place: the lock is on this file, and not on one renamed over it.
+func (s *StateFile) Write(state State) error {
+	raw, err := json.MarshalIndent(state, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write state file: %w", err)
+	}
+	raw = append(raw, '\n')
+	if _, err := s.f.WriteAt(raw, 0); err != nil {
+		return fmt.Errorf("write state file: %w", err)
+	}
+	if err := s.f.Truncate(int64(len(raw))); err != nil {
+		return fmt.Errorf("write state file: %w", err)
+	}
+	return nil
+}
+
+// Close empties the file and gives up the lock.
+func (s *StateFile) Close() error {
+	err := s.f.Truncate(0)
+	if cerr := s.f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("empty state file: %w", err)
+	}
+	return nil
+}
+
+// ReadState reads a state file. It returns nil when no server holds it: there is no such file, or its server has ended,
+// cleanly or not. The PID of a server that is not ready yet is 0.
+func ReadState(path string) (*State, error) {
+	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // No server is an answer and no error.
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open state file: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	switch err := tryLock(f, false); {
+	case err == nil:
+		return nil, nil //nolint:nilnil // As above: the lock was free.
+	case !errors.Is(err, ErrStateInUse):
+		return nil, fmt.Errorf("lock state file %s: %w", path, err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	if err != nil {
+		return nil, fmt.Errorf("read state file %s: %w", path, err)
+	}
+	var state State
+	if len(raw) == 0 {
+		return &state, nil
+	}
+	if err := json.Unmarshal(raw, &state); err != nil {
+		return nil, fmt.Errorf("read state file %s: %w", path, err)
+	}
+	return &state, nil
+}

@@ -1,0 +1,292 @@
+package keyserver
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+)
+
+// checker collects problems.
+type checker struct{ problems []Problem }
+
+func (c *checker) add(field, remedy, format string, a ...any) {
+	c.problems = append(c.problems, Problem{Field: field, Message: fmt.Sprintf(format, a...), Remedy: remedy})
+}
+
+// check finds everything that is wrong with the configuration as far as it can be told without opening files.
+func (c *Config) check() []Problem {
+	var k checker
+	k.address("listen", c.Listen, `write it as ":4433" or "192.0.2.7:4433"`)
+	if c.TLS.Certificate == "" {
+		k.add("tls.certificate", "name the PEM file of the server's certificate chain", "is missing")
+	}
+	if c.TLS.PrivateKey == "" {
+		k.add("tls.private_key", "name the PEM file of the server's private key", "is missing")
+	}
+	k.collateral(&c.Collateral)
+	k.secrets(c.Secrets)
+	k.rules(c.Rules, c.Secrets)
+	if c.Admin != nil {
+		k.admin(c.Admin)
+	}
+	k.limits(&c.Limits)
+	return k.problems
+}
+
+// address checks "host:port" and returns the host.
+func (k *checker) address(field, value, remedy string) (host string, ok bool) {
+	if value == "" {
+		k.add(field, remedy, "is missing")
+		return "", false
+	}
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		k.add(field, remedy, "%q is not host:port", value)
+		return "", false
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		k.add(field, remedy, "%q is not a port number", port)
+		return "", false
+	}
+	return host, true
+}
+
+func (k *checker) collateral(c *CollateralConfig) {
+	given := 0
+	for _, s := range []string{c.Region, c.URL, c.Bundle} {
+		if s != "" {
+			given++
+		}
+	}
+	const one = "give exactly one of region (Alibaba Cloud), url (any PCS or PCCS), bundle (a file)"
+	switch given {
+	case 0:
+		k.add("collateral", one, "has no source")
+	case 1:
+	default:
+		k.add("collateral", one, "has %d sources", given)
+	}
+	if c.Region != "" {
+		if _, err := pccs.AlibabaURL(c.Region, pccs.NetworkPublic); err != nil {
+			k.add("collateral.region", "for a newer region give url instead", "%q is not among %s", c.Region, strings.Join(pccs.AlibabaRegions(), ", "))
+		}
+	}
+	switch {
+	case c.Network != "" && c.Region == "":
+		k.add("collateral.network", "leave it out", "goes with region only")
+	case c.Network != "" && c.Network != string(pccs.NetworkPublic) && c.Network != string(pccs.NetworkVPC):
+		k.add("collateral.network", `write "public" or "vpc"`, "%q is not a network", c.Network)
+	}
+	if c.URL != "" {
+		if _, err := pccs.NormalizeURL(c.URL); err != nil {
+			k.add("collateral.url", "", "%v", err)
+		}
+	}
+	for _, f := range []struct{ name, value string }{{"ca", c.CA}, {"root_ca_crl_url", c.RootCACRLURL}} {
+		if f.value != "" && c.URL == "" {
+			k.add("collateral."+f.name, "leave it out", "goes with url only")
+		}
+	}
+	if c.Update != "" && c.Update != string(pccs.UpdateStandard) && c.Update != string(pccs.UpdateEarly) {
+		k.add("collateral.update", `write "standard" or "early"`, "%q is not an update", c.Update)
+	}
+	for _, f := range []struct{ name, value string }{{"cache_dir", c.CacheDir}, {"update", c.Update}} {
+		if f.value != "" && c.Bundle != "" {
+			k.add("collateral."+f.name, "leave it out", "does not go with bundle, from which nothing is fetched")
+		}
+	}
+}
+
+// names of secrets and rules appear in logs, file names and metrics.
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._ -]{0,99}$`)
+
+func (k *checker) name(field, name string, seen map[string]string) {
+	switch first, twice := seen[name]; {
+	case name == "":
+		k.add(field, "give it a name; the log will use it", "is missing")
+	case !namePattern.MatchString(name):
+		k.add(field, "use up to 100 letters, digits, dots, hyphens, underscores and spaces", "%q is not a name", name)
+	case twice:
+		k.add(field, "give each its own name", "%q is the name of %s too", name, first)
+	default:
+		seen[name] = strings.TrimSuffix(field, ".name")
+	}
+}
+
+func (k *checker) secrets(secrets []SecretConfig) {
+	if len(secrets) == 0 {
+		k.add("secrets", "name a secret and the file of its wrap key", "is empty")
+	}
+	seen := map[string]string{}
+	for i, s := range secrets {
+		field := fmt.Sprintf("secrets[%d]", i)
+		k.name(field+".name", s.Name, seen)
+		if s.File == "" {
+			k.add(field+".file", "name the file of the wrap key", "is missing")
+		}
+		if s.Encoding != EncodingRaw && s.Encoding != EncodingHex {
+			k.add(field+".encoding", `write "raw" for clients of Gramine 1.3 and later, "hex" for 1.0 to 1.2`, "%q is not an encoding", s.Encoding)
+		}
+	}
+}
+
+func (k *checker) rules(rules []RuleConfig, secrets []SecretConfig) {
+	if len(rules) == 0 {
+		k.add("rules", "add a rule; without one no enclave is ever given a key", "is empty")
+	}
+	seen := map[string]string{}
+	for i := range rules {
+		r := &rules[i]
+		field := fmt.Sprintf("rules[%d]", i)
+		k.name(field+".name", r.Name, seen)
+		k.measurements(field, r)
+		for j, name := range r.ServerName {
+			if name == "" || strings.ContainsAny(name, " */:") && net.ParseIP(name) == nil {
+				k.add(fmt.Sprintf("%s.server_name[%d]", field, j), "write one host name as the enclave's SECRET_PROVISION_SERVERS has it, without port", "%q is not a host name", name)
+			}
+		}
+		k.tcb(field+".tcb", &r.TCB)
+		switch {
+		case r.Secret == "":
+			k.add(field+".secret", "name one of secrets", "is missing")
+		case !slices.ContainsFunc(secrets, func(s SecretConfig) bool { return s.Name == r.Secret }):
+			k.add(field+".secret", "name one of secrets", "%q is not among secrets", r.Secret)
+		}
+	}
+}
+
+func (k *checker) measurements(field string, r *RuleConfig) {
+	if len(r.MREnclave) == 0 && len(r.MRSigner) == 0 {
+		k.add(field, "give mr_enclave, mr_signer, or both ('ccctl sigstruct inspect FILE --as-policy' reads them from Gramine's .sig file)",
+			"has neither mr_enclave nor mr_signer, so it would release to anyone's enclave")
+	}
+	for _, list := range []struct {
+		name   string
+		values []string
+	}{{"mr_enclave", r.MREnclave}, {"mr_signer", r.MRSigner}} {
+		seen := map[[32]byte]int{}
+		for j, text := range list.values {
+			at := fmt.Sprintf("%s.%s[%d]", field, list.name, j)
+			m, err := parseMeasurement(text)
+			if err != nil {
+				k.add(at, "write 64 hex digits", "%v", err)
+				continue
+			}
+			if m == [32]byte{} {
+				k.add(at, "put the enclave's own measurement here", "is all zeros, which no enclave has")
+			}
+			if first, twice := seen[m]; twice {
+				k.add(at, "remove one", "is the same as %s[%d]", list.name, first)
+			}
+			seen[m] = j
+		}
+	}
+	if len(r.MREnclave) == 0 && len(r.MRSigner) > 0 {
+		const remedy = "a signer's key signs many enclaves and their old versions: say which product and from which version on, or give mr_enclave"
+		if r.ISVProdID == nil {
+			k.add(field+".isv_prod_id", remedy, "is missing")
+		}
+		if r.MinISVSVN == nil {
+			k.add(field+".min_isv_svn", remedy, "is missing")
+		}
+	}
+}
+
+// parseMeasurement reads 64 hex digits of either case.
+func parseMeasurement(text string) (m [32]byte, err error) {
+	if len(text) != hex.EncodedLen(len(m)) {
+		return m, fmt.Errorf("has %d characters", len(text))
+	}
+	if _, err := hex.Decode(m[:], []byte(text)); err != nil {
+		return [32]byte{}, fmt.Errorf("%q is not hexadecimal", text)
+	}
+	return m, nil
+}
+
+var advisoryPattern = regexp.MustCompile(`^INTEL-SA-[0-9]{5}$`)
+
+func (k *checker) tcb(field string, c *TCBConfig) {
+	if len(c.Accept) == 0 {
+		k.add(field+".accept", "list statuses, for example [UpToDate, SWHardeningNeeded]; the Ice Lake machines of Alibaba Cloud's "+
+			"g7t, c7t and r7t families are at best SWHardeningNeeded with INTEL-SA-00615", "is empty")
+	}
+	for i, word := range c.Accept {
+		at := fmt.Sprintf("%s.accept[%d]", field, i)
+		status, err := dcap.ParseStatus(word)
+		switch {
+		case err != nil:
+			words := make([]string, 0, len(dcap.Statuses()))
+			for _, s := range dcap.Statuses() {
+				if s != dcap.StatusRevoked {
+					words = append(words, string(s))
+				}
+			}
+			k.add(at, "write one of "+strings.Join(words, ", "), "%q is not a TCB status", word)
+		case status == dcap.StatusRevoked:
+			k.add(at, "remove it; no setting accepts a revoked platform", "%q cannot be accepted", word)
+		case slices.Contains(c.Accept[:i], word):
+			k.add(at, "remove one", "%q is listed twice", word)
+		}
+	}
+	for i, id := range c.AcceptAdvisories {
+		if !advisoryPattern.MatchString(id) {
+			k.add(fmt.Sprintf("%s.accept_advisories[%d]", field, i), "write it as INTEL-SA-00615", "%q is not an advisory", id)
+		}
+	}
+}
+
+func (k *checker) admin(a *AdminConfig) {
+	const remedy = `write it as "127.0.0.1:9433"`
+	host, ok := k.address("admin.listen", a.Listen, remedy)
+	if !ok {
+		return
+	}
+	if addr, err := netip.ParseAddr(host); err != nil || !addr.Unmap().IsLoopback() {
+		k.add("admin.listen", remedy, "%q is not a loopback address", host)
+	}
+}
+
+func (k *checker) limits(l *LimitsConfig) {
+	if l.UnfinishedHandshakes < 0 || l.UnfinishedHandshakes > 1<<20 {
+		k.add("limits.unfinished_handshakes", "", "%d is not between 1 and %d", l.UnfinishedHandshakes, 1<<20)
+	}
+	if l.UnfinishedPerAddress < 0 || l.UnfinishedPerAddress > l.UnfinishedHandshakes {
+		k.add("limits.unfinished_per_address", "", "%d is not between 1 and unfinished_handshakes, which is %d", l.UnfinishedPerAddress, l.UnfinishedHandshakes)
+	}
+}
+
+// Warnings lists what the configuration permits beyond the strict: for the log, at each start.
+func (c *Config) Warnings() []string {
+	var all []string
+	warn := func(format string, a ...any) { all = append(all, fmt.Sprintf(format, a...)) }
+	if c.AllowTrustedRoot != "" {
+		warn("allow_trusted_root replaces Intel's root by %s: quotes prove nothing about real hardware", c.AllowTrustedRoot)
+	}
+	for _, r := range c.Rules {
+		if r.AllowDebug {
+			warn("rule %q has allow_debug: the host of a debug enclave reads the key out of its memory", r.Name)
+		}
+		for _, status := range r.TCB.Accept {
+			if status == string(dcap.StatusOutOfDate) || status == string(dcap.StatusOutOfDateConfigurationNeeded) {
+				warn("rule %q accepts TCB status %s: platforms with known vulnerabilities that an update would close", r.Name, status)
+			}
+		}
+	}
+	for _, s := range c.Secrets {
+		if s.AllowReadableByOthers {
+			warn("secret %q has allow_readable_by_others: every user of this machine may read %s", s.Name, s.File)
+		}
+		if !slices.ContainsFunc(c.Rules, func(r RuleConfig) bool { return r.Secret == s.Name }) {
+			warn("secret %q is released by no rule", s.Name)
+		}
+	}
+	return all
+}
