@@ -78,7 +78,10 @@ func exitCode(err error) int {
 
 // classifiers tell the exit code of each package's typed errors; each answers
 // exitOK for an error that is not its own.
-var classifiers = []func(error) int{}
+var classifiers = []func(error) int{
+	classifyCollateral,
+	classifyQuote,
+}
 
 // hints collects the hints along an error's chain, outermost first.
 func hints(err error) []string {

@@ -38,7 +38,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 
 // nouns lists the commands below the root, in the order of the help text.
 func nouns(u *ui) []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		newQuoteCommand(u),
+		newCollateralCommand(u),
+	}
 }
 
 func newRootCommand(u *ui) *cobra.Command {

@@ -29,7 +29,8 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": cmdStatus,
+			"simulate-sgx": cmdSimulateSGX,
+			"status":       cmdStatus,
 		},
 	})
 }

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 )
 
 // PCK is what the SGX extension of a PCK certificate says of the platform. The PPID and the platform instance id,
@@ -102,6 +105,31 @@ func parsePCK(cert *x509.Certificate, ca string) (*PCK, error) {
 		Stage: StagePCKExtensions, Reason: ReasonMissing, What: "PCK certificate",
 		Got: "no SGX extension", Want: "the extension " + sgxExtension.String(),
 	}
+}
+
+// ReadPCK reads what a quote's PCK chain says of the platform, without verifying anything: it is for looking into a
+// quote, and for nothing that a decision rests on. The error is an *Error.
+func ReadPCK(q *quote.Quote) (*PCK, []*x509.Certificate, error) {
+	if err := checkForm(q); err != nil {
+		return nil, nil, fmt.Errorf("read PCK chain: %w", err)
+	}
+	certs, err := parseCertificates(q.CertificationData, StagePCKChain, pckChainSpec.what)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read PCK chain: %w", err)
+	}
+	pck, err := parsePCK(certs[0], caOf(certs[0].Issuer.CommonName))
+	if err != nil {
+		return nil, certs, fmt.Errorf("read PCK certificate: %w", err)
+	}
+	return pck, certs, nil
+}
+
+// caOf tells the kind of PCK CA from its common name.
+func caOf(commonName string) string {
+	if strings.Contains(commonName, "SGX PCK Platform CA") {
+		return CAPlatform
+	}
+	return CAProcessor
 }
 
 // extensionReader keeps the first error, so that the fields can be read in a row.

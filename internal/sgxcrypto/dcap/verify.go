@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -235,11 +234,7 @@ func (r *run) verifyPCKChain(text []byte) (*evidenceChain, error) {
 	if err != nil {
 		return nil, err
 	}
-	ca := CAProcessor
-	if strings.Contains(c.certs[1].Subject.CommonName, "SGX PCK Platform CA") {
-		ca = CAPlatform
-	}
-	pck, err := parsePCK(c.leaf(), ca)
+	pck, err := parsePCK(c.leaf(), caOf(c.certs[1].Subject.CommonName))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+	"github.com/spf13/cobra"
+)
+
+func newCollateralCommand(u *ui) *cobra.Command {
+	return group("collateral", "Fetch what verifying quotes needs, and look into it", newCollateralFetch(u), newCollateralInspect(u))
+}
+
+// classifyCollateral tells the exit codes of the collateral service's errors: whatever its kind, nothing was learnt
+// about a quote.
+func classifyCollateral(err error) int {
+	var e *pccs.Error
+	if errors.As(err, &e) {
+		return exitUnreachable
+	}
+	return exitOK
+}
+
+// serviceFlags say which collateral service to ask.
+type serviceFlags struct {
+	url    string
+	ca     string
+	update string
+}
+
+func (f *serviceFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.url, "pccs", "", "`URL` of a collateral service (PCCS), or 'intel'")
+	cmd.Flags().StringVar(&f.ca, "pccs-ca", "", "PEM `FILE` with the authority of the service's TLS certificate, instead of the system's")
+	cmd.Flags().StringVar(&f.update, "update", string(pccs.UpdateStandard), "set of TCB levels: standard, or early")
+}
+
+func (f *serviceFlags) client() (*pccs.Client, error) {
+	opts := pccs.ClientOptions{URL: f.url, Update: pccs.Update(f.update)}
+	if f.url == "intel" {
+		opts.URL = pccs.IntelURL
+	}
+	if f.ca != "" {
+		text, err := os.ReadFile(f.ca)
+		if err != nil {
+			return nil, err
+		}
+		opts.Roots = x509.NewCertPool()
+		if !opts.Roots.AppendCertsFromPEM(text) {
+			return nil, usagef("--pccs-ca: %s holds no PEM certificate", f.ca)
+		}
+	}
+	client, err := pccs.NewClient(opts)
+	if err != nil {
+		return nil, withCode(exitUsage, err)
+	}
+	return client, nil
+}
+
+// collateralFlags say where collateral comes from: a file or a service.
+type collateralFlags struct {
+	file    string
+	service serviceFlags
+}
+
+func (f *collateralFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.file, "collateral", "", "collateral `FILE`, as written by 'ccctl collateral fetch'")
+	f.service.add(cmd)
+}
+
+// check wants exactly one source.
+func (f *collateralFlags) check() error {
+	if (f.file == "") == (f.service.url == "") {
+		return usagef("give either --collateral FILE or --pccs URL")
+	}
+	return nil
+}
+
+func (f *collateralFlags) collateral(ctx context.Context, p *dcap.Platform) (*dcap.Collateral, error) {
+	if f.file != "" {
+		bundle, err := readBundle(f.file)
+		if err != nil {
+			return nil, err
+		}
+		c, err := bundle.Collateral(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.file, err)
+		}
+		return c, nil
+	}
+	client, err := f.service.client()
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	return client.Collateral(ctx, p)
+}
+
+func readBundle(name string) (*pccs.Bundle, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	bundle, err := pccs.ReadBundle(f)
+	if err != nil {
+		return nil, withCode(exitFormat, fmt.Errorf("%s: %w", name, err))
+	}
+	return bundle, nil
+}
+
+func newCollateralFetch(u *ui) *cobra.Command {
+	var service serviceFlags
+	var quoteFile, fmspc, ca, out string
+	var add bool
+	cmd := &cobra.Command{
+		Use:   "fetch --pccs URL (--quote FILE | --fmspc HEX --ca platform|processor) -o FILE",
+		Short: "Fetch a platform's collateral into a file, for machines without network",
+		Long: `Fetch TCB info, QE identity, PCK CRL and root CA CRL of a family of platforms
+from a collateral service and write them into one file. With --add the file may
+exist, and keeps what it holds of other platforms.
+
+Nothing in the file is trusted: every use of it verifies all signatures. The
+documents expire about 30 days after Intel issued them.`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if service.url == "" || out == "" {
+				return usagef("collateral fetch: --pccs and -o are required")
+			}
+			platform, err := platformOf(quoteFile, fmspc, ca)
+			if err != nil {
+				return err
+			}
+			bundle := &pccs.Bundle{}
+			if add {
+				bundle, err = readBundle(out)
+				if errors.Is(err, fs.ErrNotExist) {
+					bundle, err = &pccs.Bundle{}, nil
+				}
+				if err != nil {
+					return err
+				}
+			}
+			client, err := service.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			c, err := client.Collateral(cmd.Context(), platform)
+			if err != nil {
+				return err
+			}
+			bundle.Source, bundle.Fetched = client.URL(), time.Now().UTC().Truncate(time.Second)
+			if err := bundle.Add(platform, c); err != nil {
+				return err
+			}
+			data, err := bundle.Marshal()
+			if err != nil {
+				return err
+			}
+			if err := atomicfile.WriteFile(out, data, 0o644); err != nil {
+				return err
+			}
+			u.note("%s: collateral of FMSPC %s from %s", out, platform.FMSPC, client.URL())
+			return nil
+		},
+	}
+	service.add(cmd)
+	cmd.Flags().StringVar(&quoteFile, "quote", "", "quote `FILE` of the platform")
+	cmd.Flags().StringVar(&fmspc, "fmspc", "", "the platform's family, 12 `HEX` digits")
+	cmd.Flags().StringVar(&ca, "ca", "", "the platform's PCK `CA`: platform (servers from Ice Lake on) or processor")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "collateral `FILE` to write")
+	cmd.Flags().BoolVar(&add, "add", false, "keep what the file holds already")
+	return cmd
+}
+
+// platformOf names the platform to fetch for. A quote is not verified here: whatever it claims, the documents are
+// public, and using them verifies all of them.
+func platformOf(quoteFile, fmspc, ca string) (*dcap.Platform, error) {
+	if (quoteFile == "") == (fmspc == "") || (fmspc == "") != (ca == "") {
+		return nil, usagef("collateral fetch: give either --quote, or --fmspc with --ca")
+	}
+	if quoteFile != "" {
+		q, err := readQuote(quoteFile)
+		if err != nil {
+			return nil, err
+		}
+		pck, _, err := dcap.ReadPCK(q)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", quoteFile, err)
+		}
+		return &dcap.Platform{FMSPC: pck.FMSPC, PCEID: pck.PCEID, CA: pck.CA}, nil
+	}
+	family, err := pccs.ParseFMSPC(fmspc)
+	if err != nil {
+		return nil, usagef("--fmspc: %w", err)
+	}
+	if ca != dcap.CAPlatform && ca != dcap.CAProcessor {
+		return nil, usagef("--ca: found %q, want %s or %s", ca, dcap.CAPlatform, dcap.CAProcessor)
+	}
+	return &dcap.Platform{FMSPC: family, CA: ca}, nil
+}
+
+// collateralShown is a collateral file in words.
+type collateralShown struct {
+	Source    string          `json:"source,omitempty"`
+	Fetched   time.Time       `json:"fetched,omitzero"`
+	Documents []documentShown `json:"documents"`
+}
+
+type documentShown struct {
+	Document string    `json:"document"`
+	Kind     string    `json:"kind"`
+	Issued   time.Time `json:"issued"`
+	Expires  time.Time `json:"expires"`
+	Current  bool      `json:"current"`
+}
+
+func newCollateralInspect(u *ui) *cobra.Command {
+	var atFlag string
+	cmd := &cobra.Command{
+		Use:   "inspect FILE",
+		Short: "Show which documents a collateral file holds and when they expire, without verifying them",
+		Args:  args("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			at, err := parseAt(atFlag)
+			if err != nil {
+				return err
+			}
+			bundle, err := readBundle(args[0])
+			if err != nil {
+				return err
+			}
+			shown := collateralShown{Source: bundle.Source, Fetched: bundle.Fetched, Documents: []documentShown{}}
+			for _, d := range bundle.Documents() {
+				current := !at.Before(d.Issued) && !at.After(d.Expires)
+				shown.Documents = append(shown.Documents, documentShown{d.Document, d.Kind, d.Issued.UTC(), d.Expires.UTC(), current})
+			}
+			u.note("no signature here is verified; that happens whenever a quote is")
+			return u.report(shown, shown.text)
+		},
+	}
+	cmd.Flags().StringVar(&atFlag, "at", "", "tell what is current at this time (RFC 3339) instead of now")
+	u.jsonFlag(cmd)
+	return cmd
+}
+
+func (s collateralShown) text(w io.Writer) error {
+	var lines bytes.Buffer
+	if s.Source != "" {
+		fmt.Fprintf(&lines, "Source\t%s\n", s.Source)
+	}
+	if !s.Fetched.IsZero() {
+		fmt.Fprintf(&lines, "Fetched\t%s\n", s.Fetched.Format(time.RFC3339))
+	}
+	for _, d := range s.Documents {
+		state := ""
+		if !d.Current {
+			state = ", NOT CURRENT"
+		}
+		fmt.Fprintf(&lines, "%s\t%s to %s%s\n", d.Document, d.Issued.Format(time.RFC3339), d.Expires.Format(time.RFC3339), state)
+	}
+	_, err := w.Write(lines.Bytes())
+	return err
+}
