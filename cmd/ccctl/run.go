@@ -39,8 +39,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 // nouns lists the commands below the root, in the order of the help text.
 func nouns(u *ui) []*cobra.Command {
 	return []*cobra.Command{
+		newPFCommand(u),
+		newWrapKeyCommand(u),
 		newQuoteCommand(u),
 		newCollateralCommand(u),
+		newKeyserverCommand(u),
+		newPolicyCommand(u),
 	}
 }
 

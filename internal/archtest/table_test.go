@@ -36,9 +36,12 @@ var table = map[string]rule{
 		ours: []string{
 			"internal/sgxcrypto/ratls", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
 			"internal/sgxcrypto/quote", "internal/atomicfile",
+			"internal/keyserver/admission", "internal/keyserver/statefile",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
 	},
+	"internal/keyserver/admission": {},
+	"internal/keyserver/statefile": {},
 
 	// L2: use-cases without Terraform types.
 	"internal/deploy": {

@@ -8,7 +8,15 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/statefile"
 )
+
+// State is what a running server says of itself in its state file.
+type State = statefile.State
+
+// ReadState reads a state file: nil when no server holds it, PID 0 when the server that does is not ready yet.
+func ReadState(path string) (*State, error) { return statefile.Read(path) }
 
 // RunOptions are what a server process needs beside its configuration.
 type RunOptions struct {
@@ -25,10 +33,10 @@ type RunOptions struct {
 // Run serves a configuration file until ctx ends, and then drains. It returns an error when it cannot start, and nil
 // after a clean stop.
 func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
-	var state *StateFile
+	var state *statefile.File
 	if opts.StateFile != "" {
 		// First of all: when another server holds it, nothing of this one shall come to life.
-		if state, err = CreateStateFile(opts.StateFile); err != nil {
+		if state, err = statefile.Create(opts.StateFile); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, state.Close()) }()
@@ -145,7 +153,7 @@ func (s *Server) Reload(cfg *Config) error {
 	}
 	s.current = g
 	s.mu.Unlock()
-	s.gate.limit(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress)
+	s.gate.SetLimits(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress)
 	s.announce(g)
 	return nil
 }

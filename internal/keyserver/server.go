@@ -12,7 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/admission"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
 )
 
 // Options are what a server needs beside its configuration.
@@ -30,7 +33,7 @@ type Server struct {
 	opts Options
 	log  *slog.Logger
 	now  func() time.Time
-	gate *gate
+	gate *admission.Gate
 
 	mu      sync.Mutex
 	current *generation
@@ -58,7 +61,7 @@ func New(cfg *Config, opts Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: opts, log: opts.Log, now: opts.Now,
-		gate:  newGate(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
+		gate:  admission.New(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
 		ready: errors.New("the server has not started to listen"),
 	}
 	g, err := s.prepare(cfg, nil)
@@ -178,7 +181,7 @@ func (s *Server) accept(ctx, work context.Context, l net.Listener) error {
 			continue
 		}
 		g := s.acquire()
-		pass := s.gate.admit(addressOf(conn.RemoteAddr()), conn)
+		pass := s.gate.Admit(admission.AddressOf(conn.RemoteAddr()), conn)
 		s.conns.Go(func() {
 			defer s.release(g)
 			s.handle(work, g, conn, pass)
@@ -193,7 +196,7 @@ func (s *Server) drain(cut context.CancelFunc) {
 		s.conns.Wait()
 		close(done)
 	}()
-	open, _ := s.gate.count()
+	open, _ := s.gate.Count()
 	limit := time.Duration(s.Config().Limits.DrainTimeout)
 	if open > 0 {
 		s.log.Info("stopped listening, letting connections finish", "connections", open, "at_most", limit)
@@ -203,7 +206,7 @@ func (s *Server) drain(cut context.CancelFunc) {
 	select {
 	case <-done:
 	case <-timer.C:
-		open, _ = s.gate.count()
+		open, _ = s.gate.Count()
 		s.log.Warn("closing connections that did not finish in time", "connections", open)
 		cut()
 		<-done
@@ -225,14 +228,14 @@ func (s *Server) Ready() error {
 }
 
 // handle serves one connection to its end.
-func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass *pass) {
+func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass *admission.Pass) {
 	r := &record{start: s.now(), peer: conn.RemoteAddr().String()}
 	defer func() {
 		if fault := recover(); fault != nil {
 			// One client's input must not end the service for all. The trace holds no argument's content.
 			s.log.Error("a connection ended in a panic: please report it", "peer", r.peer, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 		}
-		r.evicted = pass.release()
+		r.evicted = pass.Release()
 		_ = conn.Close()
 		r.duration = s.now().Sub(r.start)
 		r.log(s.log)
@@ -273,4 +276,69 @@ func hangUp(t *tls.Conn) {
 	}
 	_ = t.SetReadDeadline(time.Now().Add(2 * time.Second))
 	_, _ = io.CopyN(io.Discard, t, 4096)
+}
+
+// patience bounds how long one connection waits for collateral, whatever the source behind it does.
+type patience struct {
+	source ratls.CollateralSource
+	limit  time.Duration
+}
+
+func (p patience) Collateral(ctx context.Context, platform *dcap.Platform) (*dcap.Collateral, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.limit)
+	defer cancel()
+	c, err := p.source.Collateral(ctx, platform)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%w (limits.collateral_timeout is %v)", err, p.limit)
+	}
+	return c, err
+}
+
+// judge shakes hands, asks whether the client's evidence is genuine and lets the rules decide. It reports whether the
+// connection goes on; if not the record says why.
+func (s *Server) judge(ctx context.Context, g *generation, t *tls.Conn, r *record) bool {
+	peer, err := g.verifier.Handshake(ctx, t)
+	if peer != nil {
+		r.serverName, r.tlsVersion, r.evidence = peer.ServerName, tls.VersionName(peer.TLSVersion), peer.Evidence
+		r.verdict = peer.Verdict
+	}
+	if peer != nil && s.doubt(g, peer.Evidence, err) {
+		r.verdict, err = g.verifier.Verify(ctx, peer.Evidence)
+	}
+	switch {
+	case err == nil:
+	case refusal(err):
+		r.refused, r.refusal = true, err
+		return false
+	default:
+		r.err = err
+		return false
+	}
+	r.decision = g.rules.Decide(r.verdict, r.serverName)
+	r.refused = !r.decision.Released
+	return r.decision.Released
+}
+
+// refusal tells a verdict on the client's evidence from a connection that came to nothing.
+func refusal(err error) bool {
+	var certificate *ratls.Error
+	var evidence *dcap.Error
+	var collateral *ratls.CollateralError
+	return errors.As(err, &certificate) || errors.As(err, &evidence) || errors.As(err, &collateral)
+}
+
+// doubt reports whether it is worth verifying once more, with fresh collateral, because what was cached is not good. A
+// lying or broken service must not lock out a platform until the next regular refresh.
+func (s *Server) doubt(g *generation, evidence *ratls.Evidence, err error) bool {
+	var failure *dcap.Error
+	if g.cache == nil || !errors.As(err, &failure) {
+		return false
+	}
+	switch failure.Stage {
+	case dcap.StageRootCRL, dcap.StagePCKCRL, dcap.StageTCBInfo, dcap.StageQEIdentity:
+	default:
+		return false
+	}
+	platform, err := dcap.CheckEvidence(evidence.Quote, dcap.VerifyOptions{At: s.now(), Roots: g.roots})
+	return err == nil && g.cache.Doubt(platform)
 }

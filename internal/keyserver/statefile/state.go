@@ -1,4 +1,4 @@
-package keyserver
+package statefile
 
 import (
 	"encoding/json"
@@ -20,16 +20,16 @@ type State struct {
 	Version      string    `json:"version"`
 }
 
-// ErrStateInUse is the error of a state file that another running server holds.
-var ErrStateInUse = errors.New("another running key server holds it")
+// ErrInUse is the error of a state file that another running server holds.
+var ErrInUse = errors.New("another running key server holds it")
 
-// StateFile is an open state file. The server holds an exclusive lock (flock) on it for as long as it lives, however it
+// File is the state file of this process. The server holds an exclusive lock (flock) on it for as long as it lives, however it
 // ends: a state file that is not locked belongs to no process. The content is empty until the server is ready.
-type StateFile struct{ f *os.File }
+type File struct{ f *os.File }
 
-// CreateStateFile opens or creates a state file, takes its lock and empties it. The error wraps [ErrStateInUse] when
+// Create opens or creates a state file, takes its lock and empties it. The error wraps [ErrInUse] when
 // another process holds the lock, and errors.ErrUnsupported where there are no such locks.
-func CreateStateFile(path string) (*StateFile, error) {
+func Create(path string) (*File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // The operator names the file.
 	if err != nil {
 		return nil, fmt.Errorf("open state file: %w", err)
@@ -38,7 +38,7 @@ func CreateStateFile(path string) (*StateFile, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("lock state file %s: %w", path, err)
 	}
-	s := &StateFile{f: f}
+	s := &File{f: f}
 	if err := f.Truncate(0); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("empty state file %s: %w", path, err)
@@ -47,7 +47,7 @@ func CreateStateFile(path string) (*StateFile, error) {
 }
 
 // Write replaces the content. It writes in place: the lock is on this file, and not on one renamed over it.
-func (s *StateFile) Write(state State) error {
+func (s *File) Write(state State) error {
 	raw, err := json.MarshalIndent(state, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write state file: %w", err)
@@ -63,7 +63,7 @@ func (s *StateFile) Write(state State) error {
 }
 
 // Close empties the file and gives up the lock.
-func (s *StateFile) Close() error {
+func (s *File) Close() error {
 	err := s.f.Truncate(0)
 	if cerr := s.f.Close(); err == nil {
 		err = cerr
@@ -74,9 +74,9 @@ func (s *StateFile) Close() error {
 	return nil
 }
 
-// ReadState reads a state file. It returns nil when no server holds it: there is no such file, or its server has ended,
+// Read reads a state file. It returns nil when no server holds it: there is no such file, or its server has ended,
 // cleanly or not. The PID of a server that is not ready yet is 0.
-func ReadState(path string) (*State, error) {
+func Read(path string) (*State, error) {
 	f, err := os.Open(path) //nolint:gosec // The operator names the file.
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // No server is an answer and no error.
@@ -88,7 +88,7 @@ func ReadState(path string) (*State, error) {
 	switch err := tryLock(f, false); {
 	case err == nil:
 		return nil, nil //nolint:nilnil // As above: the lock was free.
-	case !errors.Is(err, ErrStateInUse):
+	case !errors.Is(err, ErrInUse):
 		return nil, fmt.Errorf("lock state file %s: %w", path, err)
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, 64<<10))

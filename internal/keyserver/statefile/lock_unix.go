@@ -1,6 +1,6 @@
 //go:build unix && !solaris && !aix
 
-package keyserver
+package statefile
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ func tryLock(f *os.File, exclusive bool) error {
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EWOULDBLOCK):
-			return ErrStateInUse
+			return ErrInUse
 		default:
 			return err
 		}

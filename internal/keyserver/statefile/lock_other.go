@@ -1,6 +1,6 @@
 //go:build !unix || solaris || aix
 
-package keyserver
+package statefile
 
 import (
 	"errors"
