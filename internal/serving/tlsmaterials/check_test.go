@@ -185,6 +185,7 @@ func TestFindings(t *testing.T) {
 		{"authority of another set", func(f files) {
 			f[AuthorityCertificateFile], f[AuthorityKeyFile] = foreign.Authority.CertificatePEM(), foreign.Authority.Key.PEM()
 		}, testTime, []string{
+			"ssl.cfg: mismatch: custom_ca lacks an authority that ca_cert.pem has",
 			"server/cert.pem: mismatch: the certificate was not issued by ca_cert.pem",
 			"client/cert.pem: mismatch: the certificate was not issued by ca_cert.pem",
 			"clients/batch.example.com/cert.pem: mismatch: the certificate was not issued by ca_cert.pem",
@@ -195,7 +196,6 @@ func TestFindings(t *testing.T) {
 		{"client of another set", func(f files) {
 			f[ClientCertificateFile], f[ClientKeyFile] = client(foreign).CertificatePEM(), client(foreign).Key.PEM()
 		}, testTime, []string{
-			"ssl.cfg: mismatch: client/cert.pem was issued by none of the authorities in it",
 			"client/cert.pem: mismatch: the certificate was not issued by ca_cert.pem",
 		}},
 		{"ssl.cfg with another key", func(f files) {
@@ -296,6 +296,43 @@ func TestFindings(t *testing.T) {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestCheckAgainst(t *testing.T) {
+	m := newTestMaterials(t)
+	oneWay := *m
+	oneWay.Leaves = m.Leaves[:1]
+	other := newTestAuthority(t).Certificate
+	staged := *m
+	staged.Trusted = []*x509.Certificate{other}
+	config := func(m *Materials) SSLConfig { return *must[*SSLConfig](t)(ParseSSLConfig(must[[]byte](t)(m.MarshalSSLConfig()))) }
+	reordered := config(&staged)
+	reordered.CustomCA = string(EncodeCertificates(other, m.Authority.Certificate))
+	withRoots := config(&oneWay)
+	withRoots.CustomCA = string(m.AuthoritiesPEM())
+	for _, tt := range []struct {
+		name string
+		c    SSLConfig
+		m    *Materials
+		want string
+	}{
+		{"same", config(m), m, ""},
+		{"one-way", config(&oneWay), &oneWay, ""},
+		{"one-way with authorities that are not used", withRoots, &oneWay, ""},
+		{"staged", config(&staged), &staged, ""},
+		{"order of authorities", reordered, &staged, ""},
+		{"two-way for one-way", config(m), &oneWay, "client_verify is true, but no client has a certificate"},
+		{"one-way for two-way", config(&oneWay), m, "client_verify is false, although clients have certificates"},
+		{"authority missing", config(m), &staged, "custom_ca lacks an authority that ca_cert.pem has"},
+		{"authority too many", config(&staged), m, "custom_ca has authorities that ca_cert.pem does not have"},
+		{"another server", config(newTestMaterials(t)), m, "the server certificate in it is not that of server/cert.pem"},
+		{"no server", config(m), &Materials{}, "the server certificate in it is not that of server/cert.pem"},
+		{"empty", SSLConfig{}, m, "server_key: parse private key: found no PEM block"},
+	} {
+		if got := errText(tt.c.CheckAgainst(tt.m)); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package tlsmaterials
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -121,32 +122,48 @@ func checkSSLConfigFile(m *Materials, data []byte) []Finding {
 	if err := c.check(); err != nil {
 		return []Finding{{SSLConfigFile, Mismatch, err.Error()}}
 	}
-	if err := c.sameAs(m); err != nil {
+	if server := m.Leaf(ServerPlace); server == nil || server.Certificate == nil || m.Authority.Certificate == nil {
+		return nil // there is nothing to hold it against, which is a finding of its own
+	}
+	if err := c.CheckAgainst(m); err != nil {
 		return []Finding{{SSLConfigFile, Mismatch, err.Error()}}
 	}
 	return nil
 }
 
-// sameAs compares meanings, not bytes: the file may have been written by another tool.
-func (c SSLConfig) sameAs(m *Materials) error {
-	leaf, err := ParseCertificates([]byte(c.ServerCert))
+// CheckAgainst tells how the configuration differs in meaning from the one that belongs to a set; how it is written may
+// differ, because another tool may have written it. The set needs no keys.
+func (c SSLConfig) CheckAgainst(m *Materials) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	chain, err := ParseCertificates([]byte(c.ServerCert))
 	if err != nil {
 		return err
 	}
-	if server := m.Leaf(ServerPlace); server.Certificate != nil && !leaf[0].Equal(server.Certificate) {
+	if server := m.Leaf(ServerPlace); server == nil || !chain[0].Equal(server.Certificate) {
 		return fmt.Errorf("the server certificate in it is not that of %s", ServerCertificateFile)
 	}
-	if c.CustomCA == "" {
+	if !m.hasClients() {
+		if c.ClientVerify {
+			return errors.New("client_verify is true, but no client has a certificate")
+		}
 		return nil
+	}
+	if !c.ClientVerify {
+		return errors.New("client_verify is false, although clients have certificates")
 	}
 	authorities, err := ParseCertificates([]byte(c.CustomCA))
 	if err != nil {
 		return err
 	}
-	for _, l := range m.Leaves {
-		if l.Usage == Client && l.Certificate != nil && !anySigned(authorities, l.Certificate) {
-			return fmt.Errorf("%s was issued by none of the authorities in it", l.CertificateFile)
+	for _, trusted := range append([]*x509.Certificate{m.Authority.Certificate}, m.Trusted...) {
+		if !slices.ContainsFunc(authorities, trusted.Equal) {
+			return fmt.Errorf("custom_ca lacks an authority that %s has", AuthorityCertificateFile)
 		}
+	}
+	if len(authorities) > 1+len(m.Trusted) {
+		return fmt.Errorf("custom_ca has authorities that %s does not have", AuthorityCertificateFile)
 	}
 	return nil
 }
