@@ -79,6 +79,7 @@ func exitCode(err error) int {
 // classifiers tell the exit code of each package's typed errors; each answers
 // exitOK for an error that is not its own.
 var classifiers = []func(error) int{
+	protectedFileCode,
 	classifyCollateral,
 	classifyQuote,
 }

@@ -49,7 +49,8 @@ func readHeader(src io.ReaderAt, size int64, node *[NodeSize]byte) (Header, erro
 		return Header{}, fmt.Errorf("read node 0: %w", err)
 	}
 	if lead := min(n, len(magic)); string(node[:lead]) != magic[:lead] {
-		return Header{}, headerFinding(KindBadMagic, 0, "bad magic: it starts with % x, a protected file with %q", node[:lead], magic)
+		// What it starts with is not told: it may be a plaintext, or a key.
+		return Header{}, headerFinding(KindBadMagic, 0, "bad magic: it does not start with %s, so it is not a protected file", magic)
 	}
 	if n > offMajor && !Format(node[offMajor]).valid() {
 		return Header{}, headerFinding(KindUnsupportedVersion, offMajor,

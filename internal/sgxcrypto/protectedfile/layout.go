@@ -239,7 +239,7 @@ func embeddable(p string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n == "" || n == "/" {
+	if n == "" || n == "/" || n == ".." || strings.HasSuffix(n, "/..") {
 		return "", fmt.Errorf("normalize path: %q normalises to %q, which names no file", p, n)
 	}
 	return n, nil

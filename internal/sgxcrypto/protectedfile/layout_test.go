@@ -161,7 +161,7 @@ func TestNormalizePath(t *testing.T) {
 			t.Errorf("NormalizePath(%.20q) = %q, %v; want error %q", tc.in, got, err, tc.want)
 		}
 	}
-	for _, in := range []string{".", "a/..", "/", "/.."} {
+	for _, in := range []string{".", "a/..", "/", "/..", "..", "../.."} {
 		if _, err := embeddable(in); err == nil || !strings.Contains(err.Error(), "which names no file") {
 			t.Errorf("embeddable(%q): %v", in, err)
 		}
