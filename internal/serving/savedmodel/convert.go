@@ -1,0 +1,174 @@
+package savedmodel
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// MaxSize is the largest SavedModel that TensorFlow reads: protocol buffers
+// limit a message to 2 GiB less one byte.
+const MaxSize = math.MaxInt32
+
+// FileName is the name of a SavedModel's main file in its version directory.
+const FileName = "saved_model.pb"
+
+// Options say what a graph is converted to. The zero Options take the node
+// "input" for input and the node "predict" for output.
+type Options struct {
+	// Inputs and Outputs are the tensors of the signature. A key that is empty
+	// becomes "input" for a single input, "predict" for a single output, and the
+	// node's name where there are several.
+	Inputs, Outputs []TensorSpec
+}
+
+// Report says what a conversion did.
+type Report struct {
+	Inputs   []SignatureTensor `json:"inputs"`
+	Outputs  []SignatureTensor `json:"outputs"`
+	Nodes    int               `json:"nodes"`
+	Size     int64             `json:"size"`     // of the SavedModel in bytes
+	Warnings []string          `json:"warnings"` // what will work but was perhaps not meant
+}
+
+// A SizeError says that the SavedModel would be larger than [MaxSize].
+type SizeError struct {
+	Size int64 // it would have, in bytes
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("the SavedModel would have %d bytes, protocol buffers end at %d: keep the variables in a checkpoint and export a SavedModel "+
+		"with a variables directory, or split the model in several", e.Size, int64(MaxSize))
+}
+
+// Conversion is a conversion that has been checked and not yet written.
+type Conversion struct {
+	g              *graph
+	prefix, suffix []byte
+	report         Report
+}
+
+// Prepare reads a frozen graph of size bytes and checks that the SavedModel
+// made from it can be served. The graph must not change until it is written.
+//
+// Errors are a [*FormatError] when the file is not a frozen graph, a
+// [*TensorError] when an input or output cannot be in the signature, a
+// [*NotServableError] when TensorFlow Serving could not run the graph, a
+// [*SizeError], or of reading.
+func Prepare(r io.ReaderAt, size int64, opts Options) (*Conversion, error) {
+	kind, err := Detect(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("read graph: %w", err)
+	}
+	if kind != FrozenGraph {
+		return nil, fmt.Errorf("read graph: %w", formatErrorf(-1, "%s", kind.notFrozen()))
+	}
+	if size > MaxSize {
+		return nil, fmt.Errorf("convert graph: %w", &SizeError{Size: size})
+	}
+	g, err := openGraph(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("read graph: %w", err)
+	}
+	in := newInference(g)
+	inputs, err := resolve(in, Input, opts.Inputs)
+	if err != nil {
+		return nil, fmt.Errorf("make signature: %w", err)
+	}
+	outputs, err := resolve(in, Output, opts.Outputs)
+	if err != nil {
+		return nil, fmt.Errorf("make signature: %w", err)
+	}
+	warnings, err := g.checkServable(inputs, outputs)
+	if err != nil {
+		return nil, fmt.Errorf("check graph: %w", err)
+	}
+	c := &Conversion{g: g, report: Report{
+		Inputs: signatureTensors(inputs), Outputs: signatureTensors(outputs), Nodes: len(g.nodes), Warnings: warnings,
+	}}
+	c.prefix, c.suffix = envelope(size, encodeSignature(inputs, outputs))
+	c.report.Size = int64(len(c.prefix)) + size + int64(len(c.suffix))
+	if c.report.Size > MaxSize {
+		return nil, fmt.Errorf("convert graph: %w", &SizeError{Size: c.report.Size})
+	}
+	return c, nil
+}
+
+func signatureTensors(resolved []resolved) []SignatureTensor {
+	var all []SignatureTensor
+	for _, t := range resolved {
+		all = append(all, t.SignatureTensor)
+	}
+	return all
+}
+
+// Report says what [Conversion.WriteTo] writes.
+func (c *Conversion) Report() Report { return c.report }
+
+// WriteTo writes the SavedModel. It can be called again and writes the same
+// bytes.
+func (c *Conversion) WriteTo(dst io.Writer) (int64, error) {
+	size := c.g.end - c.g.start
+	parts := io.MultiReader(strings.NewReader(string(c.prefix)),
+		io.NewSectionReader(c.g.w.r, c.g.start, size), strings.NewReader(string(c.suffix)))
+	n, err := io.Copy(dst, parts)
+	if err == nil && n != c.report.Size {
+		err = fmt.Errorf("the graph ended after %d of its %d bytes, it was changed while it was read: %w",
+			n-int64(len(c.prefix)), size, io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		return n, fmt.Errorf("write saved model: %w", err)
+	}
+	return n, nil
+}
+
+// Convert writes the SavedModel of a frozen graph of size bytes. Nothing is
+// written unless the graph can be served; errors are those of [Prepare] and of
+// dst.
+func Convert(dst io.Writer, r io.ReaderAt, size int64, opts Options) (*Report, error) {
+	c, err := Prepare(r, size, opts)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.WriteTo(dst); err != nil {
+		return nil, err
+	}
+	return &c.report, nil
+}
+
+// Field numbers of saved_model.proto and meta_graph.proto.
+const (
+	savedModelSchema = 1
+	savedModelGraphs = 2
+
+	metaInfo       = 1
+	metaGraph      = 2
+	metaCollection = 4
+	metaSignatures = 5
+	metaAssets     = 6
+	metaObjects    = 7
+
+	metaInfoTags      = 4
+	metaInfoTFVersion = 5
+	schemaVersion1    = 1
+)
+
+// envelope is what comes before and behind the graph. It names no TensorFlow
+// version, for none wrote it, and nothing of the converter's own, so that a
+// later release does not make every model a new file.
+func envelope(graphSize int64, signature []byte) (prefix, suffix []byte) {
+	meta := appendBytes(nil, metaInfo, appendString(nil, metaInfoTags, Tag))
+	meta = protowire.AppendTag(meta, metaGraph, protowire.BytesType)
+	meta = protowire.AppendVarint(meta, uint64(graphSize)) // Not negative.
+	entry := appendBytes(appendString(nil, mapKey, SignatureKey), mapValue, signature)
+	suffix = appendBytes(nil, metaSignatures, entry)
+
+	prefix = protowire.AppendTag(nil, savedModelSchema, protowire.VarintType)
+	prefix = protowire.AppendVarint(prefix, schemaVersion1)
+	prefix = protowire.AppendTag(prefix, savedModelGraphs, protowire.BytesType)
+	prefix = protowire.AppendVarint(prefix, uint64(len(meta))+uint64(graphSize)+uint64(len(suffix))) // Not negative.
+	return append(prefix, meta...), suffix
+}

@@ -1,0 +1,338 @@
+package savedmodel
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// What TensorFlow Serving looks for (tensorflow/cc/saved_model/constants.h,
+// tensorflow_serving/servables/tensorflow/predict_util.cc).
+const (
+	Tag           = "serve"
+	SignatureKey  = "serving_default"
+	PredictMethod = "tensorflow/serving/predict"
+)
+
+// The keys of a single input and a single output, which the Confidential
+// Computing Zoo's conversion script and clients agree on.
+const (
+	DefaultInputKey  = "input"
+	DefaultOutputKey = "predict"
+)
+
+// Role says which side of a signature a tensor is on.
+type Role uint8
+
+// The two sides of a signature.
+const (
+	Input Role = iota + 1
+	Output
+)
+
+func (r Role) String() string {
+	if r == Output {
+		return "output"
+	}
+	return "input"
+}
+
+// TensorSpec names a tensor of the graph for a signature.
+type TensorSpec struct {
+	Key   string   // in the signature; empty: see [Options]
+	Node  string   // name of the node
+	Port  int32    // which of its outputs
+	DType DataType // states what does not follow from the graph; Invalid: it follows
+	Shape Shape    // likewise; narrows an unknown shape
+}
+
+// ParseTensorSpec reads [key=]node[:port][@dtype[shape]], such as "predict",
+// "scores=detect:1" or "image=decode@float32[-1,224,224,3]".
+func ParseTensorSpec(s string) (TensorSpec, error) {
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("parse tensor %q: %s; want [key=]node[:port][@dtype[shape]], such as scores=detect:1@float32[-1,10]",
+			s, fmt.Sprintf(format, args...))
+	}
+	var spec TensorSpec
+	rest := s
+	if key, after, ok := strings.Cut(rest, "="); ok {
+		if key == "" {
+			return TensorSpec{}, fail("the key is empty")
+		}
+		spec.Key, rest = key, after
+	}
+	name, typ, typed := strings.Cut(rest, "@")
+	node, port, ok := splitTensorName(name)
+	switch {
+	case name == "":
+		return TensorSpec{}, fail("the node's name is empty")
+	case !ok:
+		return TensorSpec{}, fail("%q does not end in a port number", name)
+	case port == controlPort:
+		return TensorSpec{}, fail("a control edge carries no tensor")
+	case !validNodeName(node):
+		return TensorSpec{}, fail("%q is not a node's name", node)
+	}
+	spec.Node, spec.Port = node, port
+	if !typed {
+		return spec, nil
+	}
+	dtype, dims, shaped := strings.Cut(typ, "[")
+	var err error
+	if spec.DType, err = ParseDataType(dtype); err != nil {
+		return TensorSpec{}, fail("%v", err)
+	}
+	if !shaped {
+		return spec, nil
+	}
+	dims, closed := strings.CutSuffix(dims, "]")
+	if !closed {
+		return TensorSpec{}, fail("the shape does not end in ]")
+	}
+	spec.Shape = ShapeOf()
+	if dims == "" {
+		return spec, nil
+	}
+	for d := range strings.SplitSeq(dims, ",") {
+		size, err := strconv.ParseInt(strings.TrimSpace(d), 10, 64)
+		if err != nil || size < -1 || len(spec.Shape.Dims) == maxRank {
+			return TensorSpec{}, fail("%q is not a dimension: a size, or -1 where it varies", d)
+		}
+		spec.Shape.Dims = append(spec.Shape.Dims, size)
+	}
+	return spec, nil
+}
+
+// ParseTensorSpecs reads a list separated by commas; those between brackets
+// separate dimensions.
+func ParseTensorSpecs(s string) ([]TensorSpec, error) {
+	var specs []TensorSpec
+	for depth, start, i := 0, 0, 0; i <= len(s); i++ {
+		if i < len(s) {
+			switch s[i] {
+			case '[':
+				depth++
+			case ']':
+				depth--
+			}
+			if s[i] != ',' || depth > 0 {
+				continue
+			}
+		}
+		spec, err := ParseTensorSpec(strings.TrimSpace(s[start:i]))
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, spec)
+		start = i + 1
+	}
+	return specs, nil
+}
+
+// Tensor is the node and port, as a signature names it.
+func (s TensorSpec) Tensor() string { return s.Node + ":" + strconv.Itoa(int(s.Port)) }
+
+// String is the form that [ParseTensorSpec] reads.
+func (s TensorSpec) String() string {
+	var b strings.Builder
+	if s.Key != "" {
+		b.WriteString(s.Key + "=")
+	}
+	b.WriteString(s.Node)
+	if s.Port != 0 {
+		fmt.Fprintf(&b, ":%d", s.Port)
+	}
+	if s.DType != Invalid {
+		b.WriteString("@" + s.DType.String())
+		if s.Shape.Known {
+			b.WriteString(s.Shape.String())
+		}
+	}
+	return b.String()
+}
+
+// SignatureTensor is one entry of a signature.
+type SignatureTensor struct {
+	Key    string   `json:"key"`
+	Tensor string   `json:"tensor"` // node:port, or what stands for several tensors
+	DType  DataType `json:"dtype"`
+	Shape  Shape    `json:"shape"`
+}
+
+// A TensorError says that a tensor named for the signature cannot be in it.
+type TensorError struct {
+	Role   Role
+	Tensor string // as named by the caller
+	Reason string // what is wrong and what to do
+}
+
+func (e *TensorError) Error() string {
+	return fmt.Sprintf("%s %q: %s", e.Role, e.Tensor, e.Reason)
+}
+
+// resolved is one tensor of the signature with its place in the graph.
+type resolved struct {
+	SignatureTensor
+	at edge
+}
+
+// resolve finds the tensors of one side of the signature in the graph.
+func resolve(in *inference, role Role, specs []TensorSpec) ([]resolved, error) {
+	if len(specs) == 0 {
+		key := DefaultInputKey
+		if role == Output {
+			key = DefaultOutputKey
+		}
+		specs = []TensorSpec{{Node: key}}
+	}
+	var tensors []resolved
+	for _, spec := range specs {
+		t, err := resolveOne(in, role, spec)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case spec.Key != "":
+			t.Key = spec.Key
+		case len(specs) > 1:
+			t.Key = spec.Node
+		case role == Output:
+			t.Key = DefaultOutputKey
+		default:
+			t.Key = DefaultInputKey
+		}
+		for _, o := range tensors {
+			switch {
+			case o.at == t.at && role == Input:
+				return nil, &TensorError{role, spec.String(), "it is named twice, but a tensor can be fed once"}
+			case o.Key == t.Key:
+				return nil, &TensorError{role, spec.String(), fmt.Sprintf("its key %q is also that of %s: give it another, as in other=%s", t.Key, o.Tensor, spec)}
+			}
+		}
+		tensors = append(tensors, t)
+	}
+	return tensors, nil
+}
+
+func resolveOne(in *inference, role Role, spec TensorSpec) (resolved, error) {
+	fail := func(format string, args ...any) (resolved, error) {
+		return resolved{}, &TensorError{role, spec.String(), fmt.Sprintf(format, args...)}
+	}
+	index, ok := in.g.byName[spec.Node]
+	if !ok {
+		return fail("the graph has no node %q; %s", spec.Node, in.g.suggest(role))
+	}
+	at := edge{node: index, port: spec.Port}
+	n := &in.g.nodes[index]
+	a, err := in.g.readAttrs(n)
+	if err != nil {
+		return resolved{}, err
+	}
+	if _, err := outputDType(n, &a, at.port); err != nil {
+		return fail("%v", err)
+	}
+	t, err := in.of(at)
+	if err != nil {
+		return resolved{}, err
+	}
+	dtype, shape := t.DType, t.Shape
+	if spec.DType != Invalid {
+		if dtype != Invalid && dtype != spec.DType {
+			return fail("the graph says that it is %s", dtype)
+		}
+		dtype = spec.DType
+	}
+	if spec.Shape.Known {
+		if !shape.compatible(spec.Shape) {
+			return fail("the graph says that its shape is %s", shape)
+		}
+		shape = spec.Shape
+	}
+	switch dtype {
+	case Invalid:
+		return fail("its dtype does not follow from the graph, because the operation %s is not known here: state it, as in %s@float32", n.op, spec)
+	case Resource, Variant:
+		return fail("it is a %s, which no client can send or receive", dtype)
+	default:
+		return resolved{at: at, SignatureTensor: SignatureTensor{Tensor: in.g.tensorName(at), DType: dtype, Shape: shape}}, nil
+	}
+}
+
+// suggest lists what a missing tensor may have been meant to be.
+func (g *graph) suggest(role Role) string {
+	what, candidates := "its placeholders are", g.placeholders()
+	if role == Output {
+		what, candidates = "nodes that nobody consumes are", g.sinks()
+	}
+	if len(candidates) == 0 {
+		return "it has no " + map[Role]string{Input: "placeholders", Output: "node that nobody consumes"}[role]
+	}
+	var names []string
+	for _, i := range candidates {
+		if len(names) == 8 {
+			names = append(names, fmt.Sprintf("and %d more", len(candidates)-len(names)))
+			break
+		}
+		names = append(names, g.nodes[i].name)
+	}
+	return what + " " + strings.Join(names, ", ")
+}
+
+// Field numbers of meta_graph.proto.
+const (
+	signatureInputs  = 1
+	signatureOutputs = 2
+	signatureMethod  = 3
+
+	infoName      = 1
+	infoDType     = 2
+	infoShape     = 3
+	infoSparse    = 4
+	infoComposite = 5
+)
+
+// encodeSignature is a SignatureDef, map entries in the order of their keys.
+func encodeSignature(inputs, outputs []resolved) []byte {
+	var b []byte
+	for _, side := range []struct {
+		num     protowire.Number
+		tensors []resolved
+	}{{signatureInputs, inputs}, {signatureOutputs, outputs}} {
+		sorted := slices.Clone(side.tensors)
+		slices.SortFunc(sorted, func(x, y resolved) int { return strings.Compare(x.Key, y.Key) })
+		for _, t := range sorted {
+			info := appendString(nil, infoName, t.Tensor)
+			info = protowire.AppendTag(info, infoDType, protowire.VarintType)
+			info = protowire.AppendVarint(info, uint64(t.DType)) // One of dataTypeNames.
+			info = appendBytes(info, infoShape, encodeShape(t.Shape))
+			entry := appendBytes(appendString(nil, mapKey, t.Key), mapValue, info)
+			b = appendBytes(b, side.num, entry)
+		}
+	}
+	return appendString(b, signatureMethod, PredictMethod)
+}
+
+func encodeShape(s Shape) []byte {
+	var b []byte
+	if !s.Known {
+		b = protowire.AppendTag(b, shapeUnknownRank, protowire.VarintType)
+		return protowire.AppendVarint(b, 1)
+	}
+	for _, d := range s.Dims {
+		dim := protowire.AppendTag(nil, dimSize, protowire.VarintType)
+		dim = protowire.AppendVarint(dim, uint64(d)) // Two's complement is the encoding.
+		b = appendBytes(b, shapeDim, dim)
+	}
+	return b
+}
+
+func appendBytes(b []byte, num protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), v)
+}
+
+func appendString(b []byte, num protowire.Number, v string) []byte {
+	return appendBytes(b, num, []byte(v))
+}
