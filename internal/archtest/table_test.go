@@ -107,13 +107,15 @@ var impure = map[string][]string{
 	"time": {"Now", "Since", "Until"},
 	"os":   {"Getenv", "LookupEnv", "Environ"},
 	"log":  nil, // nil: the package as a whole
-	"slog": nil,
+	// Types may say how they are logged (slog.LogValuer), and not log.
+	"slog": {"Debug", "DebugContext", "Info", "InfoContext", "Warn", "WarnContext", "Error", "ErrorContext", "Log", "Default", "New", "With"},
 }
 
 // binaries says what must not be linked into a release binary.
 var binaries = map[string][]string{
+	// Package testing itself comes with go-plugin, which the framework serves through.
 	".": {
-		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/cmd/ccsim",
+		module + "/internal/sim", module + "/internal/testshared", module + "/cmd/ccsim",
 		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",
 		"pgregory.net/rapid", "github.com/google/go-cmp", "net/http/httptest", "net/http/pprof",
 	},
@@ -134,5 +136,5 @@ const (
 )
 
 // manyFiles names the packages whose folder is a table of contents: a file a
-// resource, a file a command.
-var manyFiles = []string{"internal/resources", "cmd/ccctl"}
+// resource, a file a command, a few files a use-case.
+var manyFiles = []string{"internal/resources", "internal/deploy", "cmd/ccctl"}
