@@ -53,6 +53,16 @@ func ParseKey(raw []byte) (Key, error) {
 	return Key{}, fmt.Errorf("parse wrap key: %d bytes found, want exactly %d raw bytes%s", len(raw), KeySize, hint)
 }
 
+// ParseHexKey reads a wrap key written as 32 hex digits. The error repeats
+// nothing of what was given.
+func ParseHexKey(s string) (Key, error) {
+	raw, err := hex.DecodeString(s)
+	if err != nil || len(raw) != KeySize {
+		return Key{}, fmt.Errorf("parse wrap key: %d characters found, want exactly %d hex digits", len(s), 2*KeySize)
+	}
+	return ParseKey(raw)
+}
+
 func isHex(b []byte) bool {
 	_, err := hex.DecodeString(string(b))
 	return err == nil

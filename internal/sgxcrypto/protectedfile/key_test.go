@@ -41,6 +41,26 @@ func TestParseKey(t *testing.T) {
 	}
 }
 
+func TestParseHexKey(t *testing.T) {
+	k := Key(stream("a key", KeySize))
+	for _, in := range []string{hex.EncodeToString(k[:]), strings.ToUpper(hex.EncodeToString(k[:]))} {
+		if got, err := ParseHexKey(in); err != nil || got != k {
+			t.Errorf("%d digits: %v", len(in), err)
+		}
+	}
+	for _, tc := range []struct{ in, want string }{
+		{"", "parse wrap key: 0 characters found, want exactly 32 hex digits"},
+		{strings.Repeat("a", 31), "parse wrap key: 31 characters found, want exactly 32 hex digits"},
+		{strings.Repeat("a", 34), "parse wrap key: 34 characters found, want exactly 32 hex digits"},
+		{strings.Repeat("g", 32), "parse wrap key: 32 characters found, want exactly 32 hex digits"},
+		{strings.Repeat("0", 32), "parse wrap key: all 16 bytes are zero, which no random source gives"},
+	} {
+		if got, err := ParseHexKey(tc.in); err == nil || err.Error() != tc.want || got != (Key{}) {
+			t.Errorf("%q: %v, want %q", tc.in, err, tc.want)
+		}
+	}
+}
+
 func TestNewKey(t *testing.T) {
 	a, err := NewKey()
 	if err != nil {

@@ -232,9 +232,9 @@ func NormalizePath(p string) (string, error) {
 	return n, nil
 }
 
-// embeddable is [NormalizePath] for a path to encrypt under, which must name
-// something.
-func embeddable(p string) (string, error) {
+// EmbeddablePath is [NormalizePath] for a path to encrypt under: it refuses what
+// names no file, such as "." or "a/..".
+func EmbeddablePath(p string) (string, error) {
 	n, err := NormalizePath(p)
 	if err != nil {
 		return "", err

@@ -162,8 +162,8 @@ func TestNormalizePath(t *testing.T) {
 		}
 	}
 	for _, in := range []string{".", "a/..", "/", "/..", "..", "../.."} {
-		if _, err := embeddable(in); err == nil || !strings.Contains(err.Error(), "which names no file") {
-			t.Errorf("embeddable(%q): %v", in, err)
+		if _, err := EmbeddablePath(in); err == nil || !strings.Contains(err.Error(), "which names no file") {
+			t.Errorf("EmbeddablePath(%q): %v", in, err)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func NewReader(src io.ReaderAt, size int64, key Key, opts ReaderOptions) (*Reade
 func (o *ReaderOptions) wantedPath() (string, error) {
 	switch {
 	case o.Path != "":
-		return embeddable(o.Path)
+		return EmbeddablePath(o.Path)
 	case o.AllowAnyPath:
 		return "", nil
 	default:

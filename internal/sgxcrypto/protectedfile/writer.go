@@ -111,7 +111,7 @@ func NewWriter(dst io.WriterAt, key Key, opts WriterOptions) (*Writer, error) {
 
 // complete checks the options and fills in what they leave out.
 func (o *WriterOptions) complete(key Key) error {
-	path, err := embeddable(o.Path)
+	path, err := EmbeddablePath(o.Path)
 	if err != nil {
 		return err
 	}
