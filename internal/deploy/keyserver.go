@@ -58,12 +58,9 @@ type KeyServerRun struct {
 	AdminAddress string // the same for its administrative listener; empty without one
 	Version      string // of its program
 	// ConfigSHA256 is the digest of the configuration file in lower-case hex.
-	// The file names the digests of the files it refers to, so this one
+	// The file lists the digests of the files it refers to, so this one
 	// changes with any of them.
 	ConfigSHA256 string
-	// Inputs are the files that the server has loaded, by the field that names
-	// them: SHA-256 of certificates, fingerprints of keys.
-	Inputs map[string]string
 }
 
 // KeyServerFiles are the files in a key server's directory.
@@ -288,7 +285,6 @@ func (p *preparedKeyServer) run(state *keyserver.State) KeyServerRun {
 		AdminAddress: reachable(state.Admin),
 		Version:      state.Version,
 		ConfigSHA256: p.digest,
-		Inputs:       p.inputs,
 	}
 }
 

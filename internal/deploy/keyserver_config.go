@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -48,12 +47,11 @@ type preparedKeyServer struct {
 	config    *keyserver.Config
 	text      []byte
 	digest    string
-	inputs    map[string]string
 }
 
 // prepare does what can fail without touching a running server.
 func (k KeyServer) prepare() (*preparedKeyServer, error) {
-	program, err := findProgram(k.Program)
+	program, err := FindCcctl(k.Program)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +76,7 @@ func (k KeyServer) prepare() (*preparedKeyServer, error) {
 	}
 	return &preparedKeyServer{
 		directory: directory, files: KeyServerFilesIn(directory), program: program,
-		config: config, text: text, digest: config.Digest(), inputs: inputs,
+		config: config, text: text, digest: config.Digest(),
 	}, nil
 }
 
@@ -102,6 +100,21 @@ func (p *preparedKeyServer) needsRestart(old []byte) bool {
 const configHead = `# Written by the Terraform provider cc; the next apply undoes changes made here.
 `
 
+// inputMark starts the line of an input in the configuration file.
+const inputMark = "#   "
+
+// listedInputs reads back the inputs that a configuration file goes with.
+func listedInputs(text []byte) map[string]string {
+	inputs := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		entry, ok := strings.CutPrefix(strings.TrimRight(line, "\n"), inputMark)
+		if i := strings.LastIndexByte(entry, ' '); ok && i > 0 {
+			inputs[entry[:i]] = entry[i+1:]
+		}
+	}
+	return inputs
+}
+
 // render writes the configuration as YAML and reads it back, checked.
 func (k KeyServer) render(inputs map[string]string) ([]byte, *keyserver.Config, error) {
 	config := k.absolute()
@@ -117,7 +130,7 @@ func (k KeyServer) render(inputs map[string]string) ([]byte, *keyserver.Config, 
 	if len(inputs) > 0 {
 		text.WriteString("# It goes with these files; when one of them changes it is written anew and reloaded:\n")
 		for _, field := range slices.Sorted(maps.Keys(inputs)) {
-			fmt.Fprintf(text, "#   %s %s\n", field, inputs[field])
+			fmt.Fprintf(text, "%s%s %s\n", inputMark, field, inputs[field])
 		}
 	}
 	text.Write(body)
@@ -147,14 +160,23 @@ func (k KeyServer) absolute() keyserver.Config {
 	return c
 }
 
-// ReadKeyServerConfig reads the configuration in a key server's directory and
-// its digest. The error wraps [fs.ErrNotExist] when there is none.
-func ReadKeyServerConfig(directory string) (KeyServerConfig, string, error) {
-	config, err := keyserver.LoadConfig(KeyServerFilesIn(directory).Config)
-	if err != nil {
-		return KeyServerConfig{}, "", fmt.Errorf("read key server in %s: %w", directory, err)
+// ReadKeyServerConfig reads the configuration in a key server's directory as
+// it is written there, without defaults, after checking it. The error wraps
+// fs.ErrNotExist when there is none.
+func ReadKeyServerConfig(directory string) (KeyServerConfig, error) {
+	var config keyserver.Config
+	path := KeyServerFilesIn(directory).Config
+	if _, err := keyserver.LoadConfig(path); err != nil {
+		return config, fmt.Errorf("read key server in %s: %w", directory, err)
 	}
-	return *config, config.Digest(), nil
+	text, err := readSmallFile(path)
+	if err == nil {
+		err = yaml.Load(text, &config, yaml.WithV4Defaults())
+	}
+	if err != nil {
+		return config, fmt.Errorf("read key server in %s: %w", directory, err)
+	}
+	return config, nil
 }
 
 // keyServerInputs identifies the files that the server loads, by the field
@@ -274,8 +296,9 @@ func realPath(path string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-// findProgram returns the absolute path of ccctl.
-func findProgram(given string) (string, error) {
+// FindCcctl returns the absolute path of the program ccctl: the given one or,
+// if that is empty, the one beside this program, or else the one on PATH.
+func FindCcctl(given string) (string, error) {
 	if given != "" {
 		path, err := filepath.Abs(given)
 		if err == nil {
@@ -312,9 +335,6 @@ func lookPathCause(err error) error {
 	}
 	return pathCause(err)
 }
-
-// isMissing tells that a file is not there, as opposed to not being readable.
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // oneLine makes an error's text fit into a phrase.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

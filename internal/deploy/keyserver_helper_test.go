@@ -184,7 +184,7 @@ func pidOf(t *testing.T, k KeyServer) int {
 // observe returns the status of a server that was left as run.
 func observe(t *testing.T, k KeyServer, run KeyServerRun) KeyServerObservation {
 	t.Helper()
-	o, err := ObserveKeyServer(k.Directory, run.ConfigSHA256, run.Inputs)
+	o, err := ObserveKeyServer(k.Directory, run.ConfigSHA256)
 	if err != nil {
 		t.Fatal(err)
 	}

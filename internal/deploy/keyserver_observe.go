@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -34,9 +35,9 @@ type KeyServerObservation struct {
 }
 
 // ObserveKeyServer compares the server of a directory with how it was left: it
-// runs, with the configuration of digest, and the files it has loaded are
-// still the inputs on disk. It changes nothing.
-func ObserveKeyServer(directory, digest string, inputs map[string]string) (KeyServerObservation, error) {
+// runs, with the configuration of the given digest, and the files it has
+// loaded are still those on disk. It changes nothing.
+func ObserveKeyServer(directory, digest string) (KeyServerObservation, error) {
 	files := KeyServerFilesIn(directory)
 	state, err := serverState(files.State)
 	if err != nil {
@@ -45,17 +46,17 @@ func ObserveKeyServer(directory, digest string, inputs map[string]string) (KeySe
 	if state == nil {
 		return KeyServerObservation{Status: KeyServerStopped, Log: logTail(files.Log, 0)}, nil
 	}
-	if what := keyServerChange(directory, state, digest, inputs); what != "" {
+	if what := keyServerChange(directory, state, digest); what != "" {
 		return KeyServerObservation{Status: KeyServerChanged + what}, nil
 	}
 	return KeyServerObservation{Status: KeyServerRunning}, nil
 }
 
 // keyServerChange says what of a living server is not as it was left.
-func keyServerChange(directory string, state *keyserver.State, digest string, inputs map[string]string) string {
+func keyServerChange(directory string, state *keyserver.State, digest string) string {
 	text, err := os.ReadFile(KeyServerFilesIn(directory).Config)
 	switch {
-	case isMissing(err):
+	case errors.Is(err, fs.ErrNotExist):
 		return "the configuration file is missing"
 	case err != nil:
 		return "the configuration file cannot be read: " + pathCause(err).Error()
@@ -66,41 +67,41 @@ func keyServerChange(directory string, state *keyserver.State, digest string, in
 	case state.ConfigSHA256 != digest:
 		return "another configuration than the file's is in force"
 	}
-	config, _, err := ReadKeyServerConfig(directory)
+	config, err := keyserver.ParseConfig(text, directory)
 	if err != nil {
 		return oneLine(err)
 	}
-	now, err := keyServerInputs(config)
+	now, err := keyServerInputs(*config)
 	if err != nil {
 		return oneLine(err)
 	}
+	loaded := listedInputs(text)
 	for _, field := range slices.Sorted(maps.Keys(now)) {
-		if now[field] != inputs[field] {
+		if loaded[field] != now[field] {
 			return field + " is another than the server has loaded"
 		}
 	}
 	return ""
 }
 
-// FindKeyServer describes the running server of a directory, for an import.
+// FindKeyServer describes the server that runs in a directory, for an import.
+// If none runs the error says so.
 func FindKeyServer(directory string) (KeyServerRun, error) {
-	config, digest, err := ReadKeyServerConfig(directory)
+	files := KeyServerFilesIn(directory)
+	text, err := readSmallFile(files.Config)
 	if err != nil {
-		return KeyServerRun{}, err
+		return KeyServerRun{}, fmt.Errorf("find key server in %s: %w", directory, err)
 	}
-	run := KeyServerRun{ConfigSHA256: digest}
-	if run.Inputs, err = keyServerInputs(config); err != nil {
-		return KeyServerRun{}, fmt.Errorf("read key server in %s: %w", directory, err)
+	state, err := serverState(files.State)
+	if err == nil && (state == nil || state.PID == 0) {
+		err = errors.New("none runs there")
 	}
-	state, err := serverState(KeyServerFilesIn(directory).State)
 	if err != nil {
-		return KeyServerRun{}, fmt.Errorf("look for key server in %s: %w", directory, err)
+		return KeyServerRun{}, fmt.Errorf("find key server in %s: %w", directory, err)
 	}
-	if state == nil {
-		return run, nil
-	}
-	run.Address, run.AdminAddress, run.Version = reachable(state.Listen), reachable(state.Admin), state.Version
-	return run, nil
+	return KeyServerRun{
+		Address: reachable(state.Listen), AdminAddress: reachable(state.Admin), Version: state.Version, ConfigSHA256: hexDigest(text),
+	}, nil
 }
 
 // serverState reads the state file of a server that lives; it is nil when none

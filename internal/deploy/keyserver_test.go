@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/statefile"
 )
@@ -37,7 +38,7 @@ func TestKeyServerLife(t *testing.T) {
 			t.Errorf("nobody listens: %v", err)
 		}
 	}
-	if run.Version != "test" || len(run.ConfigSHA256) != 64 || run.Inputs["secrets.model"] == "" || len(run.Inputs["tls.certificate"]) != 64 {
+	if run.Version != "test" || len(run.ConfigSHA256) != 64 {
 		t.Errorf("run is %+v", run)
 	}
 	files := KeyServerFilesIn(k.Directory)
@@ -52,6 +53,10 @@ func TestKeyServerLife(t *testing.T) {
 	if o := observe(t, k, run); o.Status != KeyServerRunning {
 		t.Errorf("status is %q", o.Status)
 	}
+	inputs := listedInputs(readFile(t, files.Config))
+	if info, err := InspectWrapKey(k.Config.Secrets[0].File); err != nil || inputs["secrets.model"] != info.Fingerprint || len(inputs["tls.certificate"]) != 64 {
+		t.Errorf("inputs are %v (%v)", inputs, err)
+	}
 	found, err := FindKeyServer(k.Directory)
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +66,14 @@ func TestKeyServerLife(t *testing.T) {
 	}
 	if _, err := k.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "one runs there") {
 		t.Errorf("starting a second one: %v", err)
+	}
+
+	config, err := ReadKeyServerConfig(k.Directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(k.Config, config, cmpopts.IgnoreUnexported(KeyServerConfig{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("the configuration is another (-wished +written):\n%s", diff)
 	}
 
 	pid := pidOf(t, k)
@@ -75,6 +88,9 @@ func TestKeyServerLife(t *testing.T) {
 	}
 	if err := RemoveKeyServer(t.Context(), k.Directory); err != nil {
 		t.Errorf("removing what is gone: %v", err)
+	}
+	if _, err := FindKeyServer(k.Directory); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("finding what is gone: %v", err)
 	}
 }
 
@@ -386,19 +402,19 @@ func TestReachable(t *testing.T) {
 	}
 }
 
-func TestFindProgram(t *testing.T) {
+func TestFindCcctl(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
-	if _, err := findProgram(""); err == nil || !strings.Contains(err.Error(), "find ccctl: neither "+filepath.Dir(os.Args[0])) {
+	if _, err := FindCcctl(""); err == nil || !strings.Contains(err.Error(), "find ccctl: neither "+filepath.Dir(os.Args[0])) {
 		t.Errorf("nowhere: %v", err)
 	}
 	program := filepath.Join(dir, "ccctl")
 	writeFile(t, program, "#!/bin/sh\n", 0o755)
-	if got, err := findProgram(""); err != nil || got != program {
+	if got, err := FindCcctl(""); err != nil || got != program {
 		t.Errorf("on PATH: %s, %v", got, err)
 	}
 	t.Chdir(dir)
-	if got, err := findProgram("./ccctl"); err != nil || got != program {
+	if got, err := FindCcctl("./ccctl"); err != nil || got != program {
 		t.Errorf("relative: %s, %v", got, err)
 	}
 }
