@@ -29,6 +29,8 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"make-tls":     cmdMakeTLS,
+			"serve-tls":    cmdServeTLS,
 			"simulate-sgx": cmdSimulateSGX,
 			"status":       cmdStatus,
 		},

@@ -86,7 +86,14 @@ func orDefault(d, preset time.Duration) time.Duration {
 
 // hours prints a period as "8760h", without the zero minutes and seconds of [time.Duration].
 func hours(d time.Duration) string {
-	return strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "0m")
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // CreateTLSMaterials makes an authority and everything below it and writes the files. If one of them exists already,

@@ -49,6 +49,13 @@ func (m *Materials) Check(at time.Time) []Finding {
 	return k.findings
 }
 
+// CheckPeriod looks at the validity of one certificate, which the findings call by its file's name.
+func CheckPeriod(file string, c *x509.Certificate, at time.Time) []Finding {
+	k := &checker{at: at}
+	k.period(file, c)
+	return k.findings
+}
+
 type checker struct {
 	materials *Materials
 	at        time.Time

@@ -170,6 +170,14 @@ func (k PrivateKey) Matches(c *x509.Certificate) bool {
 	}
 }
 
+// Algorithm names the kind of key as [KeyAlgorithmOf] does. It is empty for the zero value.
+func (k PrivateKey) Algorithm() string {
+	if k.secret == nil {
+		return ""
+	}
+	return keyAlgorithmName(k.Public())
+}
+
 // Fingerprint identifies the public half: SHA-256 of its SubjectPublicKeyInfo, 64 hexadecimal digits. It is safe to
 // show, and empty for the zero value.
 func (k PrivateKey) Fingerprint() string {
