@@ -87,6 +87,10 @@ func (p *Platform) create(dir string) error {
 	if err := p.Save(temp); err != nil {
 		return err
 	}
+	// os.Rename replaces no directory, not even an empty one; os.Remove removes no other.
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err := os.Rename(temp, dir); err != nil {
 		return err
 	}
