@@ -56,7 +56,7 @@ genuine; 5 genuine, but no rule releases; 6 no collateral.`,
 				return keyserverError(err)
 			}
 			if collateralFile != "" {
-				raw, err := os.ReadFile(collateralFile) //nolint:gosec // The user names the file.
+				raw, err := os.ReadFile(collateralFile)
 				if err != nil {
 					return fmt.Errorf("read collateral file: %w", err)
 				}
@@ -86,7 +86,7 @@ const maxEvidenceFile = 1 << 20
 
 func readEvidence(quoteFile, certificateFile string) (*quote.Quote, error) {
 	path := quoteFile + certificateFile
-	f, err := os.Open(path) //nolint:gosec // The user names the file.
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read evidence: %w", err)
 	}
@@ -244,7 +244,7 @@ func (p *printer) line(format string, a ...any) {
 }
 
 func readCertPool(path string) (*x509.CertPool, error) {
-	raw, err := os.ReadFile(path) //nolint:gosec // The user names the file.
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read CA certificates: %w", err)
 	}

@@ -173,7 +173,7 @@ func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(),
 // LoadConfig reads and checks a configuration file. Relative paths in it are relative to its directory. The error is a
 // *ConfigError when the file could be read. It does not open the files that the configuration names; [New] does.
 func LoadConfig(path string) (*Config, error) {
-	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}

@@ -251,7 +251,7 @@ func checkNoCanary(t *testing.T, where, text string) {
 	t.Helper()
 	for _, form := range []string{
 		string(canary[:]), hex.EncodeToString(canary[:]), strings.ToUpper(hex.EncodeToString(canary[:])),
-		"Y2FuYXJ5LXdyYXAta2V5IQ", fmt.Sprint(canary), fmt.Sprint(canary[:]), "canary-wrap",
+		"Y2FuYXJ5LXdyYXAta2V5IQ", fmt.Sprintf("%d", canary), fmt.Sprintf("%#v", canary[:]), "canary-wrap",
 	} {
 		if strings.Contains(text, form) {
 			t.Errorf("%s shows the wrap key", where)

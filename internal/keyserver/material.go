@@ -135,7 +135,7 @@ func (m *material) openSource(c *CollateralConfig, opts *Options) error {
 }
 
 func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // The configuration names the file.
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open file: %w", err)
 	}

@@ -55,7 +55,7 @@ func writeResponse(w io.Writer, secret []byte) error {
 	}
 	msg := make([]byte, 0, len(protocolResponse)+4+len(secret))
 	msg = append(msg, protocolResponse...)
-	msg = binary.BigEndian.AppendUint32(msg, uint32(len(secret))) //nolint:gosec // Checked above.
+	msg = binary.BigEndian.AppendUint32(msg, uint32(len(secret)))
 	msg = append(msg, secret...)
 	defer clear(msg)
 	if _, err := w.Write(msg); err != nil {

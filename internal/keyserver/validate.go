@@ -17,8 +17,8 @@ import (
 // checker collects problems.
 type checker struct{ problems []Problem }
 
-func (c *checker) add(field, remedy, format string, a ...any) {
-	c.problems = append(c.problems, Problem{Field: field, Message: fmt.Sprintf(format, a...), Remedy: remedy})
+func (k *checker) add(field, remedy, format string, a ...any) {
+	k.problems = append(k.problems, Problem{Field: field, Message: fmt.Sprintf(format, a...), Remedy: remedy})
 }
 
 // check finds everything that is wrong with the configuration as far as it can be told without opening files.

@@ -30,7 +30,7 @@ type File struct{ f *os.File }
 // Create opens or creates a state file, takes its lock and empties it. The error wraps [ErrInUse] when
 // another process holds the lock, and errors.ErrUnsupported where there are no such locks.
 func Create(path string) (*File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // The operator names the file.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open state file: %w", err)
 	}
@@ -77,7 +77,7 @@ func (s *File) Close() error {
 // Read reads a state file. It returns nil when no server holds it: there is no such file, or its server has ended,
 // cleanly or not. The PID of a server that is not ready yet is 0.
 func Read(path string) (*State, error) {
-	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // No server is an answer and no error.
 	}

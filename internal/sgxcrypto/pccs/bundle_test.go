@@ -123,7 +123,7 @@ func TestReadBundleRefuses(t *testing.T) {
 		}
 		return string(raw)
 	}
-	tcb := func(m map[string]any) map[string]any { return m["tcb_infos"].(map[string]any) } //nolint:forcetypeassert // It is one.
+	tcb := func(m map[string]any) map[string]any { return m["tcb_infos"].(map[string]any) }
 	for _, tt := range []struct{ name, file, err string }{
 		{"empty", "", "unexpected end of JSON input"},
 		{"not JSON", "collateral", "invalid character"},
@@ -160,7 +160,7 @@ func TestBundleTakesPEM(t *testing.T) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		t.Fatal(err)
 	}
-	der, err := base64.StdEncoding.DecodeString(m["root_ca_crl"].(string)) //nolint:forcetypeassert // It is one.
+	der, err := base64.StdEncoding.DecodeString(m["root_ca_crl"].(string))
 	if err != nil {
 		t.Fatal(err)
 	}

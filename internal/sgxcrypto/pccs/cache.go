@@ -133,24 +133,24 @@ func (c *Cache) Doubt(p *dcap.Platform) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	any := false
+	worthwhile := false
 	for _, id := range ids {
 		e := c.entries[id]
 		if e == nil || e.doc == nil {
-			any = true
+			worthwhile = true
 			continue
 		}
 		if c.now().Sub(e.doc.Fetched) > doubtInterval && !c.now().Before(e.nextTry) {
-			e.doubted, any = true, true
+			e.doubted, worthwhile = true, true
 		}
 	}
-	return any
+	return worthwhile
 }
 
 // getAll starts every fetch that is needed before it waits for any.
 func (c *Cache) getAll(ctx context.Context, ids []docID) ([]*document, error) {
 	for _, id := range ids {
-		c.peek(id)
+		_, _, _ = c.peek(id) // what it finds, or why not, get says below
 	}
 	docs := make([]*document, len(ids))
 	for i, id := range ids {

@@ -239,7 +239,8 @@ func decodeCRL(body []byte) ([]byte, *x509.RevocationList, error) {
 // or three bytes, 0x82 or 0x83, and no digit.
 func isHex(b []byte) bool {
 	for _, c := range b {
-		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
+		digit := '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+		if !digit {
 			return false
 		}
 	}
