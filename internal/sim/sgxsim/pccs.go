@@ -203,7 +203,7 @@ func EscapeChain(chain []byte) string {
 	return strings.ReplaceAll(url.QueryEscape(string(chain)), "+", "%20")
 }
 
-// String names the endpoint's base for a listener's address, as a PCCS client is configured with it.
+// BaseURL is what a PCCS client is configured with to reach the service at a listener's address.
 func BaseURL(scheme, addr string) string {
 	return fmt.Sprintf("%s://%s/sgx/certification/v4/", scheme, addr)
 }
