@@ -1,0 +1,126 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
+	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
+)
+
+// InspectSavedModel describes the model file at path: a frozen graph, a
+// SavedModel, or the saved_model.pb in a directory.
+func InspectSavedModel(path string) (*savedmodel.GraphInfo, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, savedmodel.FileName)
+	}
+	f, info, err := openRegular(path)
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	defer func() { _ = f.Close() }()
+	described, err := savedmodel.Inspect(f, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	return described, nil
+}
+
+// CheckSavedModel compares the published model with its digest. The error
+// wraps [fs.ErrNotExist] when it is missing, [ErrModelChanged] when it is
+// another, [ErrOtherDigestKey] when the key cannot tell; with anything else it
+// could not be read.
+func CheckSavedModel(ctx context.Context, file string, key *DigestKey, digest string) error {
+	f, _, err := openRegular(file)
+	if err != nil {
+		return fmt.Errorf("read saved model %s: %w", file, err)
+	}
+	defer func() { _ = f.Close() }()
+	if !key.Made(digest) {
+		return fmt.Errorf("check saved model %s: %w", file, ErrOtherDigestKey)
+	}
+	h := key.hash()
+	if _, err := io.Copy(contextWriter{ctx, h}, f); err != nil {
+		return fmt.Errorf("read saved model %s: %w", file, pathCause(err))
+	}
+	if key.format(h) != digest {
+		return fmt.Errorf("use saved model %s: %w", file, ErrModelChanged)
+	}
+	return nil
+}
+
+// CompareSavedModel compares the published model with what the source converts
+// to now, with the errors of [CheckSavedModel]; it needs no digest. An error of
+// the source is a [*SourceError].
+func CompareSavedModel(ctx context.Context, spec SavedModelSpec) error {
+	var finding error
+	err := spec.convert(ctx, func(c *conversion) error {
+		same, err := spec.compare(ctx, c)
+		switch {
+		case err != nil:
+			finding = fmt.Errorf("read saved model %s: %w", spec.File(), err)
+		case !same:
+			finding = fmt.Errorf("use saved model %s: %w", spec.File(), ErrModelChanged)
+		}
+		return nil
+	})
+	if err != nil {
+		return &SourceError{err}
+	}
+	return finding
+}
+
+// A SourceError is a failure to read or convert a source, as opposed to one of
+// the file made from it.
+type SourceError struct{ Err error }
+
+func (e *SourceError) Error() string { return e.Err.Error() }
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// RemoveSavedModel removes a published saved_model.pb, its version directory if
+// nothing else is in it, and the digest key of the export directory if nothing
+// is left for it to key. It is no error if the model is gone. Whether it is the
+// one that was published is for the caller to check.
+func RemoveSavedModel(exportDir string, version int64) error {
+	spec := SavedModelSpec{ExportDir: exportDir, Version: version}
+	err := os.Remove(spec.File())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete saved model %s: %w", spec.File(), pathCause(err))
+	}
+	if err := removeEmpty(spec.VersionDir()); err != nil {
+		return fmt.Errorf("delete saved model %s: %w", spec.File(), err)
+	}
+	entries, err := os.ReadDir(exportDir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("delete saved model %s: %w", spec.File(), pathCause(err))
+	}
+	if len(entries) == 1 && entries[0].Name() == DigestKeyName {
+		if err := os.Remove(filepath.Join(exportDir, DigestKeyName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete digest key in %s: %w", exportDir, pathCause(err))
+		}
+	}
+	return atomicfile.SyncDir(exportDir)
+}
+
+// removeEmpty removes a directory if it is there and empty.
+func removeEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) > 0 {
+		return nil
+	}
+	if err != nil {
+		return pathCause(err)
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return pathCause(err)
+	}
+	return atomicfile.SyncDir(filepath.Dir(dir))
+}
