@@ -56,6 +56,7 @@ func (p *ccProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *p
 func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
 		resources.NewEncryptedFileResource,
+		resources.NewKeyServerResource,
 		resources.NewWrapKeyResource,
 	}
 }

@@ -80,11 +80,20 @@ type workspace struct {
 	states   bytes.Buffer
 }
 
+// terraformBlock starts the configuration of a workspace.
+const terraformBlock = `
+terraform {
+  required_providers {
+    cc = { source = "ccctl/cc" }
+  }
+}
+`
+
 func newWorkspace(t *testing.T, config string) *workspace {
 	t.Helper()
 	w := &workspace{t: t, dir: t.TempDir(), aside: t.TempDir()}
 	mustWrite(t, filepath.Join(w.dir, "main.tf"),
-		[]byte("terraform {\n  required_providers {\n    cc = { source = \"ccctl/cc\" }\n  }\n}\n"+config), 0o600)
+		[]byte(terraformBlock+config), 0o600)
 	mustWrite(t, filepath.Join(w.aside, "dev.tfrc"),
 		fmt.Appendf(nil, "provider_installation {\n  dev_overrides {\n    \"ccctl/cc\" = %q\n  }\n  direct {}\n}\n", providerDir(t)), 0o600)
 	return w

@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/helpers/validatordiag"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -78,6 +79,42 @@ func (v filePath) ValidateString(ctx context.Context, req validator.StringReques
 	}
 	s := req.ConfigValue.ValueString()
 	if s == "" || s == "." || s == ".." || strings.HasSuffix(s, "/") || strings.ContainsRune(s, 0) {
+		resp.Diagnostics.Append(validatordiag.InvalidAttributeValueDiagnostic(req.Path, v.Description(ctx), s))
+	}
+}
+
+// duration accepts a positive duration in Go's notation.
+type duration struct{}
+
+func (duration) Description(context.Context) string {
+	return `value must be a positive duration such as "10s", "5m" or "168h"`
+}
+
+func (v duration) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (v duration) ValidateString(ctx context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	if d, err := time.ParseDuration(req.ConfigValue.ValueString()); err != nil || d <= 0 {
+		resp.Diagnostics.Append(validatordiag.InvalidAttributeValueDiagnostic(req.Path, v.Description(ctx), req.ConfigValue.ValueString()))
+	}
+}
+
+// directoryPath accepts what can name a directory.
+type directoryPath struct{}
+
+func (directoryPath) Description(context.Context) string {
+	return "value must be the path of a directory: not empty, without NUL"
+}
+
+func (v directoryPath) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (v directoryPath) ValidateString(ctx context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	if s := req.ConfigValue.ValueString(); s == "" || strings.ContainsRune(s, 0) {
 		resp.Diagnostics.Append(validatordiag.InvalidAttributeValueDiagnostic(req.Path, v.Description(ctx), s))
 	}
 }

@@ -1,0 +1,239 @@
+package resources
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/ccctl/terraform-provider-cc/internal/deploy"
+)
+
+type keyServerModel struct {
+	Host           types.Object   `tfsdk:"host"`
+	Runtime        types.String   `tfsdk:"runtime"`
+	Directory      types.String   `tfsdk:"directory"`
+	CcctlPath      types.String   `tfsdk:"ccctl_path"`
+	Listen         types.String   `tfsdk:"listen"`
+	TLS            types.Object   `tfsdk:"tls"`        //< keyServerTLSModel
+	Collateral     types.Object   `tfsdk:"collateral"` //< keyServerCollateralModel
+	Secrets        types.List     `tfsdk:"secrets"`    //< keyServerSecretModel
+	Rules          types.List     `tfsdk:"rules"`      //< keyServerRuleModel
+	TrustedRoot    types.String   `tfsdk:"allow_trusted_root"`
+	Admin          types.Object   `tfsdk:"admin"`  //< keyServerAdminModel
+	Limits         types.Object   `tfsdk:"limits"` //< keyServerLimitsModel
+	ReloadTriggers types.Map      `tfsdk:"reload_triggers"`
+	Timeouts       timeouts.Value `tfsdk:"timeouts"`
+
+	ID           types.String `tfsdk:"id"`
+	Status       types.String `tfsdk:"status"`
+	Address      types.String `tfsdk:"address"`
+	AdminAddress types.String `tfsdk:"admin_address"`
+	ConfigFile   types.String `tfsdk:"config_file"`
+	ConfigSHA256 types.String `tfsdk:"config_sha256"`
+	LogFile      types.String `tfsdk:"log_file"`
+}
+
+type keyServerTLSModel struct {
+	Certificate types.String `tfsdk:"certificate"`
+	PrivateKey  types.String `tfsdk:"private_key"`
+}
+
+type keyServerCollateralModel struct {
+	Region       types.String `tfsdk:"region"`
+	Network      types.String `tfsdk:"network"`
+	URL          types.String `tfsdk:"url"`
+	CA           types.String `tfsdk:"ca"`
+	RootCACRLURL types.String `tfsdk:"root_ca_crl_url"`
+	Update       types.String `tfsdk:"update"`
+	Bundle       types.String `tfsdk:"bundle"`
+	CacheDir     types.String `tfsdk:"cache_dir"`
+	MaxAge       types.String `tfsdk:"max_age"`
+}
+
+type keyServerSecretModel struct {
+	Name                  types.String `tfsdk:"name"`
+	File                  types.String `tfsdk:"file"`
+	Encoding              types.String `tfsdk:"encoding"`
+	AllowReadableByOthers types.Bool   `tfsdk:"allow_readable_by_others"`
+}
+
+type keyServerRuleModel struct {
+	Name       types.String      `tfsdk:"name"`
+	MREnclave  []string          `tfsdk:"mr_enclave"`
+	MRSigner   []string          `tfsdk:"mr_signer"`
+	ISVProdID  *uint16           `tfsdk:"isv_prod_id"`
+	MinISVSVN  *uint16           `tfsdk:"min_isv_svn"`
+	ServerName []string          `tfsdk:"server_name"`
+	TCB        keyServerTCBModel `tfsdk:"tcb"`
+	AllowDebug types.Bool        `tfsdk:"allow_debug"`
+	Secret     types.String      `tfsdk:"secret"`
+}
+
+type keyServerTCBModel struct {
+	Accept              []string    `tfsdk:"accept"`
+	AcceptAdvisories    []string    `tfsdk:"accept_advisories"`
+	MinEvaluationNumber types.Int64 `tfsdk:"min_evaluation_number"`
+}
+
+type keyServerAdminModel struct {
+	Listen types.String `tfsdk:"listen"`
+}
+
+type keyServerLimitsModel struct {
+	UnfinishedHandshakes types.Int64  `tfsdk:"unfinished_handshakes"`
+	UnfinishedPerAddress types.Int64  `tfsdk:"unfinished_per_address"`
+	HandshakeTimeout     types.String `tfsdk:"handshake_timeout"`
+	RequestTimeout       types.String `tfsdk:"request_timeout"`
+	CollateralTimeout    types.String `tfsdk:"collateral_timeout"`
+	DrainTimeout         types.String `tfsdk:"drain_timeout"`
+}
+
+// served is what goes into the server's configuration file.
+func (m *keyServerModel) served() []attr.Value {
+	return []attr.Value{m.Listen, m.TLS, m.Collateral, m.Secrets, m.Rules, m.TrustedRoot, m.Admin, m.Limits}
+}
+
+// configured is everything that the user sets.
+func (m *keyServerModel) configured() []attr.Value {
+	return append(m.served(), m.Host, m.Runtime, m.Directory, m.CcctlPath, m.ReloadTriggers, m.Timeouts)
+}
+
+// server is the wish that a fully known model describes.
+func (m *keyServerModel) server(ctx context.Context, diags *diag.Diagnostics) deploy.KeyServer {
+	k := deploy.KeyServer{Directory: m.Directory.ValueString(), Program: m.CcctlPath.ValueString()}
+	c := &k.Config
+	c.Listen, c.AllowTrustedRoot = m.Listen.ValueString(), m.TrustedRoot.ValueString()
+	as := func(o types.Object, target any) {
+		diags.Append(o.As(ctx, target, basetypes.ObjectAsOptions{})...)
+	}
+
+	var tls keyServerTLSModel
+	as(m.TLS, &tls)
+	c.TLS = deploy.KeyServerTLS{Certificate: tls.Certificate.ValueString(), PrivateKey: tls.PrivateKey.ValueString()}
+
+	var collateral keyServerCollateralModel
+	as(m.Collateral, &collateral)
+	c.Collateral = collateral.config()
+
+	var secrets []keyServerSecretModel
+	diags.Append(m.Secrets.ElementsAs(ctx, &secrets, false)...)
+	for _, s := range secrets {
+		c.Secrets = append(c.Secrets, deploy.KeyServerSecret{
+			Name: s.Name.ValueString(), File: s.File.ValueString(), Encoding: s.Encoding.ValueString(),
+			AllowReadableByOthers: s.AllowReadableByOthers.ValueBool(),
+		})
+	}
+
+	var rules []keyServerRuleModel
+	diags.Append(m.Rules.ElementsAs(ctx, &rules, false)...)
+	for i := range rules {
+		c.Rules = append(c.Rules, rules[i].config())
+	}
+
+	if !m.Admin.IsNull() {
+		var admin keyServerAdminModel
+		as(m.Admin, &admin)
+		c.Admin = &deploy.KeyServerAdmin{Listen: admin.Listen.ValueString()}
+	}
+	if !m.Limits.IsNull() {
+		var limits keyServerLimitsModel
+		as(m.Limits, &limits)
+		c.Limits = limits.config()
+	}
+	return k
+}
+
+func (m *keyServerCollateralModel) config() deploy.KeyServerCollateral {
+	return deploy.KeyServerCollateral{
+		Region: m.Region.ValueString(), Network: m.Network.ValueString(), URL: m.URL.ValueString(), CA: m.CA.ValueString(),
+		RootCACRLURL: m.RootCACRLURL.ValueString(), Update: m.Update.ValueString(), Bundle: m.Bundle.ValueString(),
+		CacheDir: m.CacheDir.ValueString(), MaxAge: deploy.KeyServerDuration(parseDuration(m.MaxAge)),
+	}
+}
+
+func (m *keyServerRuleModel) config() deploy.KeyServerRule {
+	return deploy.KeyServerRule{
+		Name: m.Name.ValueString(), MREnclave: m.MREnclave, MRSigner: m.MRSigner, ISVProdID: m.ISVProdID, MinISVSVN: m.MinISVSVN,
+		ServerName: m.ServerName, AllowDebug: m.AllowDebug.ValueBool(), Secret: m.Secret.ValueString(),
+		TCB: deploy.KeyServerTCB{
+			Accept: m.TCB.Accept, AcceptAdvisories: m.TCB.AcceptAdvisories,
+			MinEvaluationNumber: uint32(m.TCB.MinEvaluationNumber.ValueInt64()), //nolint:gosec // The schema bounds it.
+		},
+	}
+}
+
+func (m *keyServerLimitsModel) config() deploy.KeyServerLimits {
+	d := func(s types.String) deploy.KeyServerDuration { return deploy.KeyServerDuration(parseDuration(s)) }
+	return deploy.KeyServerLimits{
+		UnfinishedHandshakes: int(m.UnfinishedHandshakes.ValueInt64()), UnfinishedPerAddress: int(m.UnfinishedPerAddress.ValueInt64()),
+		HandshakeTimeout: d(m.HandshakeTimeout), RequestTimeout: d(m.RequestTimeout),
+		CollateralTimeout: d(m.CollateralTimeout), DrainTimeout: d(m.DrainTimeout),
+	}
+}
+
+// setRun records what runs.
+func (m *keyServerModel) setRun(run deploy.KeyServerRun) {
+	m.Status = types.StringValue(deploy.KeyServerRunning)
+	m.Address = types.StringValue(run.Address)
+	m.AdminAddress = optionalString(run.AdminAddress)
+	m.ConfigSHA256 = types.StringValue(run.ConfigSHA256)
+}
+
+// picksPort tells that the server may get another port when it starts again.
+func (m *keyServerModel) picksPort() bool {
+	_, port, err := net.SplitHostPort(m.Listen.ValueString())
+	return err != nil || port == "0"
+}
+
+// setKeyServerState fills a state with a configuration read from a file, where
+// what is not in the file is null.
+func setKeyServerState(ctx context.Context, state *tfsdk.State, c deploy.KeyServerConfig) diag.Diagnostics {
+	var diags diag.Diagnostics
+	set := func(name string, value any) {
+		diags.Append(state.SetAttribute(ctx, path.Root(name), value)...)
+	}
+	set("listen", c.Listen)
+	set("allow_trusted_root", optionalString(c.AllowTrustedRoot))
+	set("tls", keyServerTLSModel{types.StringValue(c.TLS.Certificate), types.StringValue(c.TLS.PrivateKey)})
+	set("collateral", keyServerCollateralModel{
+		Region: optionalString(c.Collateral.Region), Network: optionalString(c.Collateral.Network), URL: optionalString(c.Collateral.URL),
+		CA: optionalString(c.Collateral.CA), RootCACRLURL: optionalString(c.Collateral.RootCACRLURL), Update: optionalString(c.Collateral.Update),
+		Bundle: optionalString(c.Collateral.Bundle), CacheDir: optionalString(c.Collateral.CacheDir),
+		MaxAge: optionalDuration(time.Duration(c.Collateral.MaxAge)),
+	})
+	secrets := make([]keyServerSecretModel, len(c.Secrets))
+	for i, s := range c.Secrets {
+		secrets[i] = keyServerSecretModel{
+			types.StringValue(s.Name), types.StringValue(s.File), optionalString(s.Encoding), optionalBool(s.AllowReadableByOthers),
+		}
+	}
+	set("secrets", secrets)
+	rules := make([]keyServerRuleModel, len(c.Rules))
+	for i, r := range c.Rules {
+		rules[i] = keyServerRuleModel{
+			Name: types.StringValue(r.Name), MREnclave: r.MREnclave, MRSigner: r.MRSigner, ISVProdID: r.ISVProdID, MinISVSVN: r.MinISVSVN,
+			ServerName: r.ServerName, AllowDebug: optionalBool(r.AllowDebug), Secret: types.StringValue(r.Secret),
+			TCB: keyServerTCBModel{r.TCB.Accept, r.TCB.AcceptAdvisories, optionalInt64(int64(r.TCB.MinEvaluationNumber))},
+		}
+	}
+	set("rules", rules)
+	if c.Admin != nil {
+		set("admin", keyServerAdminModel{types.StringValue(c.Admin.Listen)})
+	}
+	if l := c.Limits; l != (deploy.KeyServerLimits{}) {
+		d := func(d deploy.KeyServerDuration) types.String { return optionalDuration(time.Duration(d)) }
+		set("limits", keyServerLimitsModel{
+			optionalInt64(int64(l.UnfinishedHandshakes)), optionalInt64(int64(l.UnfinishedPerAddress)),
+			d(l.HandshakeTimeout), d(l.RequestTimeout), d(l.CollateralTimeout), d(l.DrainTimeout),
+		})
+	}
+	return diags
+}

@@ -1,0 +1,231 @@
+package resources
+
+import (
+	"context"
+	"math"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+var keyServerRuntimes = words{
+	{"process", "runs `ccctl keyserver serve` as a process of its own, which outlives Terraform"},
+}
+
+// keyServerSchema names what goes into the configuration file as the file
+// does, so that a problem found there has its place here.
+func keyServerSchema(ctx context.Context) schema.Schema {
+	replace := []planmodifier.String{stringplanmodifier.RequiresReplace()}
+	keep := []planmodifier.String{stringplanmodifier.UseStateForUnknown()}
+	return schema.Schema{
+		MarkdownDescription: "A key server: it lets an enclave attest itself and releases the wrap key to the one that a rule names. " +
+			"It speaks Gramine's secret provisioning protocol. The resource keeps it running with exactly this configuration: a plan says " +
+			"when it has stopped, when its configuration was edited, and when a certificate or key it has loaded is not the one on disk any more.",
+		Attributes: map[string]schema.Attribute{
+			// Where it runs.
+			"host": schema.SingleNestedAttribute{
+				MarkdownDescription: "The machine it runs on.",
+				Required:            true,
+				PlanModifiers:       []planmodifier.Object{objectplanmodifier.RequiresReplace()},
+				Attributes: map[string]schema.Attribute{
+					"local": schema.SingleNestedAttribute{
+						MarkdownDescription: "The machine that runs Terraform: `{}`. Not on Windows.",
+						Required:            true,
+						Attributes:          map[string]schema.Attribute{},
+					},
+				},
+			},
+			"runtime": schema.StringAttribute{
+				MarkdownDescription: "What it runs as: `\"process\"` " + keyServerRuntimes[0].meaning + ".",
+				Required:            true,
+				Validators:          []validator.String{keyServerRuntimes},
+				PlanModifiers:       replace,
+			},
+			"directory": schema.StringAttribute{
+				MarkdownDescription: "Directory of its configuration, state file and log. It is made with mode 0700; nobody else may write to it, " +
+					"because whoever can write the configuration can release keys.",
+				Required:      true,
+				Validators:    []validator.String{directoryPath{}},
+				PlanModifiers: []planmodifier.String{samePath{}, stringplanmodifier.RequiresReplace()},
+			},
+			"ccctl_path": schema.StringAttribute{
+				MarkdownDescription: "Path of the program `ccctl`. Default: the one beside the provider, or else the one on `PATH`. Changing it restarts the server.",
+				Optional:            true,
+				Validators:          []validator.String{filePath{}},
+			},
+
+			// What it does.
+			"listen": schema.StringAttribute{
+				MarkdownDescription: "TCP address for enclaves, `host:port`. An empty host is every address of the machine, port 0 any free port. Changing it restarts the server.",
+				Required:            true,
+			},
+			"tls": schema.SingleNestedAttribute{
+				MarkdownDescription: "Its own certificate, which enclaves check against their CA file.",
+				Required:            true,
+				Attributes: map[string]schema.Attribute{
+					"certificate": pathAttribute(true, "PEM file of the certificate chain."),
+					"private_key": pathAttribute(true, "PEM file of the private key."),
+				},
+			},
+			"collateral":         collateralAttribute(),
+			"secrets":            secretsAttribute(),
+			"rules":              rulesAttribute(),
+			"allow_trusted_root": pathAttribute(false, "PEM file of root certificates to trust instead of Intel's: a simulated platform's. A quote under such a root proves nothing about hardware."),
+			"admin": schema.SingleNestedAttribute{
+				MarkdownDescription: "Listener for health checks (`/healthz`, `/readyz`). Default: none.",
+				Optional:            true,
+				Attributes: map[string]schema.Attribute{
+					"listen": schema.StringAttribute{MarkdownDescription: "Loopback address, `host:port`. Changing it restarts the server.", Required: true},
+				},
+			},
+			"limits": limitsAttribute(),
+			"reload_triggers": schema.MapAttribute{
+				MarkdownDescription: "Values whose change makes the server load its files again, such as the fingerprint of a certificate that the same apply " +
+					"renews. Without them a file that changes during an apply is noticed by the next plan.",
+				Optional:    true,
+				ElementType: types.StringType,
+			},
+			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true,
+				CreateDescription: "How long it may take to start, such as `30s`. Default: `1m`.",
+				UpdateDescription: "How long it may take to reload or restart. Default: `2m`.",
+				DeleteDescription: "How long it may take to stop. At the end of it the server is killed. Default: `2m`.",
+			}),
+
+			// Computed.
+			"id": schema.StringAttribute{
+				MarkdownDescription: "Absolute path of the directory.", Computed: true, PlanModifiers: keep,
+			},
+			"status": schema.StringAttribute{
+				MarkdownDescription: "`running`, and nothing else after an apply. A refresh may find `stopped`, or `changed: ` and what has changed.",
+				Computed:            true,
+			},
+			"address": schema.StringAttribute{
+				MarkdownDescription: "Address to reach it at from its own machine, `host:port`.", Computed: true,
+			},
+			"admin_address": schema.StringAttribute{
+				MarkdownDescription: "Address of the listener for health checks, `host:port`; null without one.", Computed: true,
+			},
+			"config_file": schema.StringAttribute{
+				MarkdownDescription: "Path of the configuration file.", Computed: true, PlanModifiers: keep,
+			},
+			"config_sha256": schema.StringAttribute{
+				MarkdownDescription: "SHA-256 of the configuration in force. The file lists the digests of the certificates and the fingerprints of the keys that it goes with.",
+				Computed:            true,
+			},
+			"log_file": schema.StringAttribute{
+				MarkdownDescription: "Path of the log: a line for every enclave, with the reason if it was refused.", Computed: true, PlanModifiers: keep,
+			},
+		},
+	}
+}
+
+func pathAttribute(required bool, description string) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: description, Required: required, Optional: !required,
+		Validators: []validator.String{filePath{}}, PlanModifiers: []planmodifier.String{samePath{}},
+	}
+}
+
+func durationAttribute(description string) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: description, Optional: true,
+		Validators: []validator.String{duration{}}, PlanModifiers: []planmodifier.String{sameDuration{}},
+	}
+}
+
+func intAttribute(largest int64, description string) schema.Int64Attribute {
+	return schema.Int64Attribute{
+		MarkdownDescription: description, Optional: true, Validators: []validator.Int64{int64validator.Between(0, largest)},
+	}
+}
+
+func stringsAttribute(description string) schema.ListAttribute {
+	return schema.ListAttribute{MarkdownDescription: description, Optional: true, ElementType: types.StringType}
+}
+
+func collateralAttribute() schema.Attribute {
+	return schema.SingleNestedAttribute{
+		MarkdownDescription: "Where the signed facts about SGX platforms come from: TCB info, QE identity and revocation lists. Exactly one of `region`, `url` and `bundle`.",
+		Required:            true,
+		Attributes: map[string]schema.Attribute{
+			"region":          schema.StringAttribute{MarkdownDescription: "Alibaba Cloud's service of this region, such as `cn-beijing`.", Optional: true},
+			"network":         schema.StringAttribute{MarkdownDescription: "With `region`: `\"public\"` (default) or `\"vpc\"`.", Optional: true},
+			"url":             schema.StringAttribute{MarkdownDescription: "Any other service with the API of Intel's PCS or PCCS, version 4.", Optional: true},
+			"ca":              pathAttribute(false, "With `url`: PEM file of the certification authorities for its TLS certificate, instead of the system's."),
+			"root_ca_crl_url": schema.StringAttribute{MarkdownDescription: "With `url`: where the root CA's revocation list is, if not at Intel's place.", Optional: true},
+			"update":          schema.StringAttribute{MarkdownDescription: "`\"standard\"` (default) or `\"early\"`: which edition of TCB info.", Optional: true},
+			"bundle":          pathAttribute(false, "A file with collateral (`ccctl collateral fetch`), for a machine that reaches no service."),
+			"cache_dir":       pathAttribute(false, "Directory that keeps collateral over a restart. Default: memory only."),
+			"max_age":         durationAttribute("How old TCB info and QE identity may be, counted from their issue date. Default: `168h`."),
+		},
+	}
+}
+
+func secretsAttribute() schema.Attribute {
+	return schema.ListNestedAttribute{
+		MarkdownDescription: "The keys that rules may release.",
+		Required:            true,
+		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+			"name": schema.StringAttribute{MarkdownDescription: "Name that rules use.", Required: true},
+			"file": pathAttribute(true, "Wrap-key file, as `cc_wrap_key` makes it. The server reads it when it starts and reloads."),
+			"encoding": schema.StringAttribute{
+				MarkdownDescription: "How it is sent: `\"raw\"` (default) for Gramine 1.3 and later, `\"hex\"` for 1.0 to 1.2.", Optional: true,
+			},
+			"allow_readable_by_others": schema.BoolAttribute{
+				MarkdownDescription: "Accept a file that every user of the machine can read. Default: `false`.", Optional: true,
+			},
+		}},
+	}
+}
+
+func rulesAttribute() schema.Attribute {
+	return schema.ListNestedAttribute{
+		MarkdownDescription: "Who gets which key. The first rule whose every condition holds releases its secret; if there is none, nothing is released.",
+		Required:            true,
+		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+			"name":        schema.StringAttribute{MarkdownDescription: "Name that the log uses.", Required: true},
+			"mr_enclave":  stringsAttribute("MRENCLAVE of the enclaves, 64 hex digits each. At least one of `mr_enclave` and `mr_signer` is required."),
+			"mr_signer":   stringsAttribute("MRSIGNER of the enclaves, 64 hex digits each."),
+			"isv_prod_id": intAttribute(math.MaxUint16, "ISVPRODID. Required unless `mr_enclave` is given, because a signer signs more than one product."),
+			"min_isv_svn": intAttribute(math.MaxUint16, "Smallest ISVSVN. Required unless `mr_enclave` is given, because a signer has signed old versions."),
+			"server_name": stringsAttribute("Names of which the enclave must have asked for one (TLS server name). Default: any, or none."),
+			"tcb": schema.SingleNestedAttribute{
+				MarkdownDescription: "Which state of the platform is good enough.",
+				Required:            true,
+				Attributes: map[string]schema.Attribute{
+					"accept": schema.ListAttribute{
+						MarkdownDescription: "TCB statuses in Intel's words, such as `UpToDate` and `SWHardeningNeeded`.",
+						Required:            true, ElementType: types.StringType,
+					},
+					"accept_advisories":     stringsAttribute("Security advisories that may be open on the platform, such as `INTEL-SA-00615`."),
+					"min_evaluation_number": intAttribute(math.MaxUint32, "Smallest `tcbEvaluationDataNumber`: which TCB recoveries the verdict must know of."),
+				},
+			},
+			"allow_debug": schema.BoolAttribute{
+				MarkdownDescription: "Accept debug enclaves, whose memory their host can read. Default: `false`.", Optional: true,
+			},
+			"secret": schema.StringAttribute{MarkdownDescription: "Name of the secret to release.", Required: true},
+		}},
+	}
+}
+
+func limitsAttribute() schema.Attribute {
+	return schema.SingleNestedAttribute{
+		MarkdownDescription: "What clients may take of the server.",
+		Optional:            true,
+		Attributes: map[string]schema.Attribute{
+			"unfinished_handshakes":  intAttribute(math.MaxInt32, "Connections that have not received their key yet. Default: 4096."),
+			"unfinished_per_address": intAttribute(math.MaxInt32, "How many of them may come from one address. Default: 1024."),
+			"handshake_timeout":      durationAttribute("How long a client may take in the TLS handshake. Default: `10s`."),
+			"request_timeout":        durationAttribute("How long a client may take for its request, and to take the answer. Default: `10s`."),
+			"collateral_timeout":     durationAttribute("How long a connection waits for collateral. Default: `30s`."),
+			"drain_timeout":          durationAttribute("How long a server that is stopped lets connections finish. Default: `15s`."),
+		},
+	}
+}
