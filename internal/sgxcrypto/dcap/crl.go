@@ -29,7 +29,6 @@ var (
 	oidDeltaCRL          = asn1.ObjectIdentifier{2, 5, 29, 27}
 	oidIssuingDistPoint  = asn1.ObjectIdentifier{2, 5, 29, 28}
 	oidCertificateIssuer = asn1.ObjectIdentifier{2, 5, 29, 29}
-	oidAuthorityKeyID    = asn1.ObjectIdentifier{2, 5, 29, 35}
 )
 
 // verifyCRL parses a CRL and verifies that issuer made it.
@@ -122,7 +121,7 @@ func crlProfileFault(list *x509.RevocationList) (got, want string) {
 			return "a delta CRL", "a complete one"
 		case ext.Id.Equal(oidIssuingDistPoint):
 			return "an indirect or partitioned CRL", "a complete one of one issuer"
-		case ext.Critical && !ext.Id.Equal(oidCRLNumber) && !ext.Id.Equal(oidAuthorityKeyID):
+		case ext.Critical && !ext.Id.Equal(oidCRLNumber):
 			return fmt.Sprintf("unknown critical extension %v", ext.Id), "known extensions only"
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"strconv"
 	"time"
@@ -68,7 +69,7 @@ func (d *document) readDates(o object) {
 	if o.r.err == nil && d.nextUpdate.Before(d.issued) {
 		o.fail(ReasonDate, "nextUpdate", stamp(d.nextUpdate), "at or after issueDate "+stamp(d.issued))
 	}
-	d.evaluation = uint32(o.number("tcbEvaluationDataNumber", 1<<32-1, ReasonFormat)) //nolint:gosec // bounded by the call
+	d.evaluation = uint32(o.number("tcbEvaluationDataNumber", math.MaxUint32, ReasonFormat)) //nolint:gosec // bounded by the call
 }
 
 // checkDates holds the signing chain and the document against the time.

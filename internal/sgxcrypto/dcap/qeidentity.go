@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -52,7 +53,7 @@ func (q *qeIdentity) read(o object) {
 	default:
 		o.wrong(ReasonID, "id", `"QE"`)
 	}
-	if o.number("version", 2, ReasonVersion) != 2 {
+	if o.number("version", math.MaxUint32, ReasonVersion) != 2 {
 		o.wrong(ReasonVersion, "version", "2")
 	}
 	q.readDates(o)

@@ -3,6 +3,7 @@ package dcap
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -42,18 +43,19 @@ func (r *run) verifyTCBInfo(c *Collateral) (*tcbInfo, error) {
 }
 
 func (t *tcbInfo) read(o object) {
-	t.version = int(o.number("version", 3, ReasonVersion)) //nolint:gosec // at most 3
-	switch t.version {
+	switch o.number("version", math.MaxUint32, ReasonVersion) {
 	case 3:
+		t.version = 3
 		t.readID(o)
 	case 2:
+		t.version = 2
 	default:
 		o.wrong(ReasonVersion, "version", "2 or 3")
 	}
 	t.readDates(o)
 	o.hexBytes("fmspc", t.fmspc[:])
 	o.hexBytes("pceId", t.pceID[:])
-	if o.number("tcbType", 0, ReasonType) != 0 {
+	if o.number("tcbType", math.MaxUint32, ReasonType) != 0 {
 		o.wrong(ReasonType, "tcbType", "0")
 	}
 	for _, l := range o.list("tcbLevels", ReasonLevels) {

@@ -64,16 +64,17 @@ func (q *Quote) readVariable(b []byte) error {
 		}
 	}
 	typeAt := certificationTypeOffset + int(auth)
-	q.CertificationType = CertificationType(binary.LittleEndian.Uint16(b[typeAt:]))
-	if err := q.CertificationType.check(typeAt); err != nil {
-		return err
-	}
+	// The length comes before the type: when it is wrong, what stands in the type's place is often another field.
 	data := int64(binary.LittleEndian.Uint32(b[typeAt+2:]))
 	if want := section - fixedSignatureData - auth; data != want {
 		return &Error{
 			BadLength, "certification data length", typeAt + 2,
 			fmt.Sprintf("%d, the rest of the signature section", want), fmt.Sprintf("%d", data),
 		}
+	}
+	q.CertificationType = CertificationType(binary.LittleEndian.Uint16(b[typeAt:]))
+	if err := q.CertificationType.check(typeAt); err != nil {
+		return err
 	}
 	if section < rest {
 		return &Error{TrailingData, "end of quote", int(signatureOffset + section), "no more bytes", fmt.Sprintf("%d more", rest-section)}
