@@ -157,6 +157,7 @@ func (k *checker) rules(rules []RuleConfig, secrets []SecretConfig) {
 		switch {
 		case r.Secret == "":
 			k.add(field+".secret", "name one of secrets", "is missing")
+		case len(secrets) == 0: // said already
 		case !slices.ContainsFunc(secrets, func(s SecretConfig) bool { return s.Name == r.Secret }):
 			k.add(field+".secret", "name one of secrets", "%q is not among secrets", r.Secret)
 		}
@@ -258,7 +259,7 @@ func (k *checker) limits(l *LimitsConfig) {
 	if l.UnfinishedHandshakes < 0 || l.UnfinishedHandshakes > 1<<20 {
 		k.add("limits.unfinished_handshakes", "", "%d is not between 1 and %d", l.UnfinishedHandshakes, 1<<20)
 	}
-	if l.UnfinishedPerAddress < 0 || l.UnfinishedPerAddress > l.UnfinishedHandshakes {
+	if l.UnfinishedHandshakes > 0 && (l.UnfinishedPerAddress < 0 || l.UnfinishedPerAddress > l.UnfinishedHandshakes) {
 		k.add("limits.unfinished_per_address", "", "%d is not between 1 and unfinished_handshakes, which is %d", l.UnfinishedPerAddress, l.UnfinishedHandshakes)
 	}
 }
