@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/protectedfile"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
-	"github.com/spf13/cobra"
 )
 
 // enclaveOptions are the flags of "ccsim enclave".

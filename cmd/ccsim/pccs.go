@@ -11,9 +11,10 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
-	"github.com/spf13/cobra"
 )
 
 // pccsOptions are the flags of "ccsim pccs".

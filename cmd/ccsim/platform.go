@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 	"github.com/spf13/cobra"
+
+	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 )
 
 func newRootCertCommand(s *streams) *cobra.Command {

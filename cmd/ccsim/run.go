@@ -10,8 +10,9 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
 	"github.com/spf13/cobra"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
 )
 
 // Exit codes.

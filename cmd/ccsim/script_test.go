@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -23,18 +24,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/protectedfile"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // TestMain lets the scripts run this program as the command "ccsim".
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"ccsim": func() { os.Exit(mainExit()) },
+		"ccsim": main,
 	})
 }
 
@@ -84,8 +86,8 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	got := 0
 	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		exit, ok := err.(*exec.ExitError)
-		if !ok {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
 			ts.Fatalf("%s: %v", args[1], err)
 		}
 		got = exit.ExitCode()
@@ -115,7 +117,8 @@ func cmdFetch(ts *testscript.TestScript, _ bool, args []string) {
 		pool.AppendCertsFromPEM([]byte(ts.ReadFile("tls.pem")))
 		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}
 	}
-	r := check(client.Get(args[0]))(ts)
+	r, err := client.Get(args[0])
+	ts.Check(err)
 	defer r.Body.Close()
 	check(io.Copy(ts.Stdout(), r.Body))(ts)
 	if want := check(strconv.Atoi(args[1]))(ts); r.StatusCode != want {

@@ -9,8 +9,9 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 )
 
 // oidDICE is tcg-dice-TaggedEvidence of the TCG's DICE Attestation Architecture.

@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 )
 
 // vectorTime lies within the validity of everything under testdata/gramine/collateral.

@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
-	"github.com/google/go-cmp/cmp"
 )
 
 // now is the simulated time of these tests.

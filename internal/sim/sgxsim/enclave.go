@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
@@ -19,8 +18,6 @@ import (
 
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
 )
-
-type extension = pkix.Extension
 
 // Messages of the secret provisioning protocol (tools/sgx/ra-tls/secret_prov.h), NUL included.
 const (

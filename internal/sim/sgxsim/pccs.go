@@ -100,15 +100,15 @@ func (s *PCCS) answer(r *http.Request) *Answer {
 }
 
 func (s *PCCS) tcbInfo(at time.Time, version string, query url.Values) (*Answer, error) {
-	fmspc, err := hex.DecodeString(query.Get("fmspc"))
-	if err != nil || len(fmspc) != 6 {
+	fmspc := strings.ToUpper(query.Get("fmspc"))
+	if !isFMSPC(fmspc) {
 		return refuse(http.StatusBadRequest, messageInvalid), nil
 	}
 	set, refusal := s.set(query)
 	if refusal != nil {
 		return refusal, nil
 	}
-	if string(fmspc) != string(s.Platform.Machine.FMSPC) {
+	if fmspc != s.Platform.Machine.FMSPC.String() {
 		return refuse(http.StatusNotFound, messageNoCache), nil
 	}
 	info, header := s.Platform.TCBInfo(at, set), headerTCBChain
@@ -117,6 +117,11 @@ func (s *PCCS) tcbInfo(at time.Time, version string, query url.Values) (*Answer,
 	}
 	body, err := info.Sign(s.Platform.TCBSigner)
 	return accept("application/json", body, header, s.Platform.TCBSigningChain()), err
+}
+
+func isFMSPC(text string) bool {
+	b, err := hex.DecodeString(text)
+	return err == nil && len(b) == 6
 }
 
 func (s *PCCS) qeIdentity(at time.Time, query url.Values) (*Answer, error) {

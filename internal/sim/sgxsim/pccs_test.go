@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,10 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
-	"github.com/google/go-cmp/cmp"
 )
 
 func clock() time.Time { return now }
@@ -52,16 +52,11 @@ func TestProductClient(t *testing.T) {
 	}
 }
 
-func get(tb testing.TB, h http.Handler, target string) *http.Response {
+func get(tb testing.TB, h http.Handler, target string) *httptest.ResponseRecorder {
 	tb.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
-	return w.Result()
-}
-
-func body(tb testing.TB, r *http.Response) []byte {
-	tb.Helper()
-	return must(io.ReadAll(r.Body))(tb)
+	return w
 }
 
 func TestPCCSAnswers(t *testing.T) {
@@ -94,17 +89,17 @@ func TestPCCSAnswers(t *testing.T) {
 		{"/sgx/certification/v4/rootcacrl", "", "", fromHex, c.RootCACRL},
 	} {
 		r := get(t, service, tt.target)
-		if r.StatusCode != http.StatusOK {
-			t.Errorf("%s: status %d", tt.target, r.StatusCode)
+		if r.Code != http.StatusOK {
+			t.Errorf("%s: status %d", tt.target, r.Code)
 			continue
 		}
-		if got := tt.decode(body(t, r)); tt.want != nil && !bytes.Equal(got, tt.want) {
+		if got := tt.decode(r.Body.Bytes()); tt.want != nil && !bytes.Equal(got, tt.want) {
 			t.Errorf("%s: body %.60q, want %.60q", tt.target, got, tt.want)
 		}
 		if tt.header == "" {
 			continue
 		}
-		escaped := r.Header.Get(tt.header)
+		escaped := r.Header().Get(tt.header)
 		if strings.ContainsAny(escaped, "+= \n/") {
 			t.Errorf("%s: header %.40q is not fully escaped", tt.target, escaped)
 		}
@@ -143,8 +138,8 @@ func TestPCCSRefuses(t *testing.T) {
 		{"/", 404, "Not found."},
 	} {
 		r := get(t, service, tt.target)
-		if got := string(body(t, r)); r.StatusCode != tt.status || got != tt.text {
-			t.Errorf("%s: %d %q, want %d %q", tt.target, r.StatusCode, got, tt.status, tt.text)
+		if got := r.Body.String(); r.Code != tt.status || got != tt.text {
+			t.Errorf("%s: %d %q, want %d %q", tt.target, r.Code, got, tt.status, tt.text)
 		}
 	}
 	w := httptest.NewRecorder()
@@ -165,21 +160,22 @@ func TestPCCSFaults(t *testing.T) {
 	}
 	const target = "/sgx/certification/v4/rootcacrl"
 	r := get(t, fault(func(a *sgxsim.Answer) { a.Status, a.Body = 503, []byte("later") }), target)
-	if got := string(body(t, r)); r.StatusCode != 503 || got != "later" {
-		t.Errorf("%d %q, want 503 later", r.StatusCode, got)
+	if got := r.Body.String(); r.Code != 503 || got != "later" {
+		t.Errorf("%d %q, want 503 later", r.Code, got)
 	}
 	r = get(t, fault(func(a *sgxsim.Answer) { a.Header.Set("Retry-After", "7") }), target)
-	if got := r.Header.Get("Retry-After"); got != "7" {
+	if got := r.Header().Get("Retry-After"); got != "7" {
 		t.Errorf("Retry-After %q, want 7", got)
 	}
 	r = get(t, fault(func(a *sgxsim.Answer) { a.Status = 500 }), "/sgx/certification/v4/qe/identity")
-	if r.StatusCode != 200 {
-		t.Errorf("another endpoint: %d, want 200", r.StatusCode)
+	if r.Code != 200 {
+		t.Errorf("another endpoint: %d, want 200", r.Code)
 	}
 
 	server := httptest.NewServer(fault(func(a *sgxsim.Answer) { a.Abort = true }))
 	defer server.Close()
 	if r, err := http.Get(server.URL + target); err == nil {
+		r.Body.Close()
 		t.Errorf("abort: status %d, want a broken connection", r.StatusCode)
 	}
 	start := time.Now()
@@ -201,7 +197,7 @@ func TestPCCSFaults(t *testing.T) {
 // TestHandlerUsesTheClock: what is served now is valid now.
 func TestHandlerUsesTheClock(t *testing.T) {
 	p := must(sgxsim.New(sgxsim.Options{}))(t)
-	served := body(t, get(t, p.Handler(), "/sgx/certification/v4/qe/identity"))
+	served := get(t, p.Handler(), "/sgx/certification/v4/qe/identity").Body.Bytes()
 	today := time.Now().UTC()
 	yesterday := today.Add(-24 * time.Hour) // should midnight pass in between
 	if !bytes.Contains(served, []byte(today.Format("2006-01-02"))) && !bytes.Contains(served, []byte(yesterday.Format("2006-01-02"))) {

@@ -66,7 +66,7 @@ func (m *Machine) Extension() *SGXExtension {
 	}
 	// In the certificate the components are the decoded form of CPUSVN, and Intel writes the same values in both.
 	for _, svn := range m.Components {
-		x.CPUSVN = append(x.CPUSVN, byte(svn)) //nolint:gosec // Cut on purpose when a test sets it too high.
+		x.CPUSVN = append(x.CPUSVN, byte(svn))
 	}
 	if m.CA == CAPlatform {
 		x.Platform = &SGXPlatform{InstanceID: m.InstanceID, DynamicPlatform: true, CachedKeys: true, SMTEnabled: true}
@@ -157,7 +157,7 @@ const (
 // issue makes all keys and certificates, with lives like Intel's.
 func (p *Platform) issue(at time.Time) error {
 	var err error
-	make := func(issuer *Authority, r role) *Authority {
+	issue := func(issuer *Authority, r role) *Authority {
 		if err != nil {
 			return nil
 		}
@@ -167,11 +167,11 @@ func (p *Platform) issue(at time.Time) error {
 		}
 		return a
 	}
-	p.Root = make(nil, role{RootName, 8 * year, 23 * year, true, 1, usageCA})
-	p.PlatformCA = make(p.Root, role{PlatformCAName, 8 * year, 7 * year, true, 0, usageCA})
-	p.ProcessorCA = make(p.Root, role{ProcessorCAName, 8 * year, 7 * year, true, 0, usageCA})
-	p.TCBSigner = make(p.Root, role{TCBSigningName, year, 6 * year, false, 0, usageSign})
-	p.PCK = make(p.CA(), role{PCKName, day, 7*year - 2*day, false, 0, usageSign})
+	p.Root = issue(nil, role{RootName, 8 * year, 23 * year, true, 1, usageCA})
+	p.PlatformCA = issue(p.Root, role{PlatformCAName, 8 * year, 7 * year, true, 0, usageCA})
+	p.ProcessorCA = issue(p.Root, role{ProcessorCAName, 8 * year, 7 * year, true, 0, usageCA})
+	p.TCBSigner = issue(p.Root, role{TCBSigningName, year, 6 * year, false, 0, usageSign})
+	p.PCK = issue(p.CA(), role{PCKName, day, 7*year - 2*day, false, 0, usageSign})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
 	"errors"
@@ -116,7 +117,7 @@ func (r *release) verifyServer(certs, cas []*x509.Certificate, host string, now 
 
 // named matches a host against a certificate. The common name counts only when there are no alternative names at all.
 func (r *release) named(c *x509.Certificate, host string) bool {
-	hasAltNames := slices.ContainsFunc(c.Extensions, func(e extension) bool { return e.Id.Equal(oidSubjectAltName) })
+	hasAltNames := slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidSubjectAltName) })
 	if !hasAltNames {
 		return matchName(c.Subject.CommonName, host)
 	}

@@ -130,7 +130,7 @@ func Open(dir string) (*Platform, error) {
 }
 
 func open(dir string) (*Platform, error) {
-	data, err := os.ReadFile(filepath.Join(dir, settingsFile)) //nolint:gosec // The caller names the directory.
+	data, err := os.ReadFile(filepath.Join(dir, settingsFile))
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func readKey(path string) (*ecdsa.PrivateKey, error) {
 }
 
 func readPEM(path, kind string) ([]byte, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // Within the directory that the caller names.
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -11,8 +11,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
 )
 
 func TestCreateAndOpen(t *testing.T) {
