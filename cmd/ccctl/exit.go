@@ -80,6 +80,7 @@ func exitCode(err error) int {
 // exitOK for an error that is not its own.
 var classifiers = []func(error) int{
 	protectedFileCode,
+	modelCode,
 	classifyCollateral,
 	classifyQuote,
 }

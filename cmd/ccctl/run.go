@@ -41,6 +41,7 @@ func nouns(u *ui) []*cobra.Command {
 	return []*cobra.Command{
 		newPFCommand(u),
 		newWrapKeyCommand(u),
+		newModelCommand(u),
 		newTLSCommand(u),
 		newQuoteCommand(u),
 		newCollateralCommand(u),

@@ -31,6 +31,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"make-tls":     cmdMakeTLS,
 			"serve-tls":    cmdServeTLS,
+			"copy-model":   cmdCopyModel,
 			"simulate-sgx": cmdSimulateSGX,
 			"status":       cmdStatus,
 		},
