@@ -91,8 +91,8 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 				Optional:    true,
 				ElementType: types.StringType,
 			},
-			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true,
-				CreateDescription: "How long it may take to start, such as `30s`. Default: `1m`.",
+			"timeouts": timeoutsAttribute(ctx, timeouts.Opts{Create: true, Update: true, Delete: true,
+				CreateDescription: "How long it may take to start. Default: `1m`.",
 				UpdateDescription: "How long it may take to reload or restart. Default: `2m`.",
 				DeleteDescription: "How long it may take to stop. At the end of it the server is killed. Default: `2m`.",
 			}),
@@ -123,6 +123,16 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 			},
 		},
 	}
+}
+
+// timeoutsAttribute gives the stock attribute the description it lacks.
+func timeoutsAttribute(ctx context.Context, opts timeouts.Opts) schema.Attribute {
+	attribute := timeouts.Attributes(ctx, opts)
+	if nested, ok := attribute.(schema.SingleNestedAttribute); ok {
+		nested.MarkdownDescription = "How long operations may take, such as `30s` or `10m`. An operation that takes longer is interrupted and fails."
+		return nested
+	}
+	return attribute
 }
 
 func pathAttribute(required bool, description string) schema.StringAttribute {
