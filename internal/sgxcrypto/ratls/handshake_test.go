@@ -41,17 +41,31 @@ func newWorld(tb testing.TB) *world {
 		tb.Fatal(err)
 	}
 	w := &world{platform: p}
-	block, _ := pem.Decode(p.RootPEM())
+	w.verifier = w.verifierWith(tb, w)
+	w.config = w.verifier.ServerConfig(serverCertificate(tb))
+	return w
+}
+
+// verifierWith makes a verifier that trusts the platform and asks a source.
+func (w *world) verifierWith(tb testing.TB, source ratls.CollateralSource) *ratls.Verifier {
+	tb.Helper()
+	block, _ := pem.Decode(w.platform.RootPEM())
 	root, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w.verifier, err = ratls.NewVerifier(ratls.VerifierOptions{Collateral: w, Roots: []*x509.Certificate{root}, Now: func() time.Time { return now }})
+	v, err := ratls.NewVerifier(ratls.VerifierOptions{Collateral: source, Roots: []*x509.Certificate{root}, Now: func() time.Time { return now }})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w.config = w.verifier.ServerConfig(serverCertificate(tb))
-	return w
+	return v
+}
+
+// fixedSource always has the same collateral.
+type fixedSource struct{ collateral *dcap.Collateral }
+
+func (s fixedSource) Collateral(context.Context, *dcap.Platform) (*dcap.Collateral, error) {
+	return s.collateral, nil
 }
 
 func (w *world) Collateral(context.Context, *dcap.Platform) (*dcap.Collateral, error) {

@@ -2,6 +2,8 @@ package sgxsim_test
 
 import (
 	"bytes"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"math/big"
 	"testing"
@@ -129,6 +131,12 @@ func TestBreaking(t *testing.T) {
 		{"FMSPC twice", func(s *scene) {
 			s.extension(func(e []sgxsim.SGXEntry) []sgxsim.SGXEntry { e[0] = e[3]; return e })
 		}, dcap.StagePCKExtensions, dcap.ReasonDuplicate},
+		{"TCB with 17 entries", func(s *scene) {
+			s.extension(func(e []sgxsim.SGXEntry) []sgxsim.SGXEntry {
+				s.must(e[1].SetInner(must(e[1].Inner())(s)[1:]))
+				return e
+			})
+		}, dcap.StagePCKExtensions, dcap.ReasonCount},
 		{"component 256", func(s *scene) {
 			s.p.Machine.Components[0] = 256
 			s.extension(func(e []sgxsim.SGXEntry) []sgxsim.SGXEntry { return e })
@@ -157,6 +165,15 @@ func TestBreaking(t *testing.T) {
 		{"CRL without number", func(s *scene) {
 			s.crl("platform", func(c *sgxsim.CRL) { c.Remove(sgxsim.OIDCRLNumber) })
 		}, dcap.StagePCKCRL, dcap.ReasonExtensions},
+		{"CRL entry with an unknown critical extension", func(s *scene) {
+			s.crl("platform", func(c *sgxsim.CRL) {
+				c.Revoked = []*big.Int{big.NewInt(1)}
+				c.EntryExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
+			})
+		}, dcap.StagePCKCRL, dcap.ReasonExtensions},
+		{"CRL of another revoked certificate", func(s *scene) {
+			s.crl("platform", func(c *sgxsim.CRL) { c.Revoked = []*big.Int{big.NewInt(1)} })
+		}, "", ""},
 		{"CRL expired", func(s *scene) {
 			s.crl("platform", func(c *sgxsim.CRL) { c.NextUpdate = now.Add(-time.Second) })
 		}, dcap.StagePCKCRL, dcap.ReasonExpired},
@@ -261,5 +278,13 @@ func TestQuoterChange(t *testing.T) {
 	q.Change = func(*quote.Quote) error { return errors.New("no") }
 	if _, err := q.Quote(t.Context(), [64]byte{}); err == nil || err.Error() != "change quote: no" {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestInnerRefuses(t *testing.T) {
+	p := newPlatform(t, sgxsim.Options{})
+	entries := must(p.Machine.Extension().Entries())(t)
+	if _, err := entries[0].Inner(); err == nil {
+		t.Error("the PPID was taken for a list of pairs")
 	}
 }

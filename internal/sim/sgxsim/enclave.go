@@ -39,6 +39,9 @@ type Enclave struct {
 	CA []byte
 	// Dial replaces net.Dialer.DialContext.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Certificate, when not nil, may change what kind of certificate the release makes: Gramine linked with another libcbor,
+	// or evidence in one form only.
+	Certificate func(*ratls.CertificateOptions)
 	// Now replaces time.Now for the dates of the server's certificate.
 	Now func() time.Time
 }
@@ -145,6 +148,9 @@ func (e *Enclave) Provision(ctx context.Context) (*Delivery, error) {
 	}
 	defer func() { _ = conn.Close() }()
 	// Gramine connects first and makes key and quotes then, so that the server waits for them.
+	if e.Certificate != nil {
+		e.Certificate(&r.certificate)
+	}
 	cert, err := ratls.NewCertificate(ctx, e.Quoter, r.certificate)
 	if err != nil {
 		return nil, &EnclaveError{Step: StepQuote, Err: err}
@@ -214,18 +220,14 @@ func (s *session) run(ctx context.Context, raw net.Conn, cert tls.Certificate) (
 		return nil, &EnclaveError{Step: StepHandshake, Code: code(err), Err: err}
 	}
 	s.version = conn.ConnectionState().Version
+	// Whatever comes, the enclave says that it is done and does not wait for an answer.
+	defer func() { _ = conn.CloseWrite() }()
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := io.WriteString(conn, provisionRequest); err != nil {
 		return nil, &EnclaveError{Step: StepRequest, Code: code(err), Err: err}
 	}
-	secret, err := s.receive(conn)
-	if err != nil {
-		return nil, err
-	}
-	// The enclave says that it is done and does not wait for an answer.
-	_ = conn.CloseWrite()
-	return secret, nil
+	return s.receive(conn)
 }
 
 func (s *session) receive(conn io.Reader) (Secret, *EnclaveError) {

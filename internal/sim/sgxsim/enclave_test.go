@@ -214,6 +214,23 @@ func TestReleases(t *testing.T) {
 	}
 }
 
+// TestOtherCertificates: a release may be built with a libcbor that leaves rubbish in the evidence.
+func TestOtherCertificates(t *testing.T) {
+	s := startServer(t, certified{}, nil)
+	e := s.enclave(t, "1.9")
+	e.Certificate = func(o *ratls.CertificateOptions) { o.PaddedCBOR, o.Forms = true, ratls.DICE }
+	if _, err := provision(t, e); err != nil {
+		t.Fatal(err)
+	}
+	cert := (<-s.seen).PeerCertificates[0]
+	if _, err := ratls.ParseCertificate(cert); err != nil {
+		t.Error(err)
+	}
+	if n := len(cert.Extensions); n != 4 || len(cert.Extensions[3].Value) != ratls.MaxEvidence {
+		t.Errorf("%d extensions, the last of %d bytes", n, len(cert.Extensions[n-1].Value))
+	}
+}
+
 // TestSecretForms is the matrix of what a release takes for its key.
 func TestSecretForms(t *testing.T) {
 	for _, tt := range []struct {

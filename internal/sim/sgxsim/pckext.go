@@ -82,6 +82,22 @@ func MarshalSGXEntries(entries []SGXEntry) ([]byte, error) {
 	return der, nil
 }
 
+// Inner returns the pairs that an entry holds: those of the TCB and of the configuration.
+func (e *SGXEntry) Inner() ([]SGXEntry, error) {
+	var inner []SGXEntry
+	if _, err := asn1.Unmarshal(e.Value.FullBytes, &inner); err != nil {
+		return nil, fmt.Errorf("take SGX extension apart: %v holds no pairs: %w", e.ID, err)
+	}
+	return inner, nil
+}
+
+// SetInner replaces the pairs that an entry holds.
+func (e *SGXEntry) SetInner(inner []SGXEntry) error {
+	der, err := MarshalSGXEntries(inner)
+	e.Value = asn1.RawValue{FullBytes: der}
+	return err
+}
+
 // entryBuilder collects entries and the first error.
 type entryBuilder struct {
 	all []SGXEntry

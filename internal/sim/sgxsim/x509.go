@@ -76,7 +76,8 @@ type CRL struct {
 	ThisUpdate, NextUpdate time.Time
 	NoNextUpdate           bool
 	Revoked                []*big.Int
-	RevokedAt              time.Time // revocation date of all entries
+	RevokedAt              time.Time        // revocation date of all entries
+	EntryExtensions        []pkix.Extension // of all entries
 	Extensions             []pkix.Extension
 }
 
@@ -87,8 +88,9 @@ func (c *CRL) Extension(id asn1.ObjectIdentifier) *pkix.Extension { return find(
 func (c *CRL) Remove(id asn1.ObjectIdentifier) { c.Extensions = remove(c.Extensions, id) }
 
 type revokedSerial struct {
-	Serial *big.Int
-	At     time.Time
+	Serial     *big.Int
+	At         time.Time
+	Extensions []pkix.Extension `asn1:"optional,omitempty"`
 }
 
 // DER signs the list.
@@ -96,7 +98,7 @@ func (c *CRL) DER(key *ecdsa.PrivateKey) ([]byte, error) {
 	alg := pkix.AlgorithmIdentifier{Algorithm: oidECDSAWithSHA256}
 	var revoked []revokedSerial
 	for _, serial := range c.Revoked {
-		revoked = append(revoked, revokedSerial{serial, c.RevokedAt.UTC()})
+		revoked = append(revoked, revokedSerial{serial, c.RevokedAt.UTC(), c.EntryExtensions})
 	}
 	var next asn1.RawValue // left out when empty
 	if !c.NoNextUpdate {
