@@ -51,20 +51,25 @@ func (s TLSSpec) places() []tlsmaterials.Place {
 	return places
 }
 
-// Validate checks the names, and that the periods fit together.
+// Validate checks each name, and that all of it fits together.
 func (s TLSSpec) Validate() error {
-	var errs []error
+	errs := []error{tlsmaterials.ValidateServerNames(s.ServerNames)}
 	if s.Directory == "" {
 		errs = append(errs, errors.New("no directory is given"))
 	}
-	errs = append(errs, tlsmaterials.ValidateServerNames(s.ServerNames))
-	for i, name := range append([]string{s.ClientName}, s.FurtherClients...) {
-		switch {
-		case i == 0 && name == "":
-		case i > 0 && (name == s.ClientName || slices.Contains(s.FurtherClients[:i-1], name)):
+	for _, name := range s.clients() {
+		errs = append(errs, tlsmaterials.ValidateClientName(name))
+	}
+	return errors.Join(append(errs, s.ValidateTogether())...)
+}
+
+// ValidateTogether checks what no argument shows alone: that no client is named twice, and the periods.
+func (s TLSSpec) ValidateTogether() error {
+	var errs []error
+	clients := s.clients()
+	for i, name := range clients {
+		if slices.Contains(clients[:i], name) {
 			errs = append(errs, fmt.Errorf("client name %q is given twice", name))
-		default:
-			errs = append(errs, tlsmaterials.ValidateClientName(name))
 		}
 	}
 	lifetime := orDefault(s.Lifetime, tlsmaterials.DefaultLifetime)
@@ -75,6 +80,13 @@ func (s TLSSpec) Validate() error {
 		errs = append(errs, fmt.Errorf("certificates valid for %s cannot be renewed %s before they end", hours(lifetime), hours(s.RenewBefore)))
 	}
 	return errors.Join(errs...)
+}
+
+func (s TLSSpec) clients() []string {
+	if s.ClientName == "" {
+		return s.FurtherClients
+	}
+	return append([]string{s.ClientName}, s.FurtherClients...)
 }
 
 func orDefault(d, preset time.Duration) time.Duration {
@@ -158,6 +170,7 @@ type TLSChange struct {
 	Reasons []string             // why, a sentence without full stop for each of Issue
 	Repair  []string             // files to be written again from what is known
 	Remove  []tlsmaterials.Place // leaves to be forgotten, and their files removed
+	Write   []string             // files that get another content by all that
 }
 
 // Empty tells that there is nothing to do.
@@ -193,26 +206,33 @@ func PlanTLSMaterials(spec TLSSpec, lifetimeBefore time.Duration, o *TLSObservat
 			c.Remove = append(c.Remove, l.Place)
 		}
 	}
+	c.Write = c.writes(spec, o)
 	if err := c.possible(spec, o, at); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// possible finds out what would stop a change halfway.
-func (c *TLSChange) possible(spec TLSSpec, o *TLSObservation, at time.Time) error {
-	written := slices.Clone(c.Repair)
+func (c *TLSChange) writes(spec TLSSpec, o *TLSObservation) []string {
+	files := slices.Clone(c.Repair)
 	for _, p := range c.Issue {
-		written = append(written, p.KeyFile, p.CertificateFile)
-	}
-	if len(c.Issue) > 0 {
-		written = append(written, tlsmaterials.AuthorityKeyFile) // not written, but needed
+		files = append(files, p.KeyFile, p.CertificateFile)
 	}
 	if spec.SSLConfig && (c.Issues(tlsmaterials.ServerPlace) || sslConfigChanges(spec, o, c)) {
-		written = append(written, tlsmaterials.SSLConfigFile)
+		files = append(files, tlsmaterials.SSLConfigFile)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// possible finds out what would stop a change halfway.
+func (c *TLSChange) possible(spec TLSSpec, o *TLSObservation, at time.Time) error {
+	needed := c.Write
+	if len(c.Issue) > 0 {
+		needed = append(slices.Clone(needed), tlsmaterials.AuthorityKeyFile)
 	}
 	for _, p := range o.Problems {
-		if p.Kind == TLSUnreadable && slices.Contains(written, p.File) {
+		if p.Kind == TLSUnreadable && slices.Contains(needed, p.File) {
 			return &Error{Summary: "TLS materials unreadable",
 				Err:    fmt.Errorf("read %s in %s: %s", p.File, spec.Directory, p.Detail),
 				Remedy: "Nothing is written while it is unknown what that would destroy. Make the file readable, or move it away."}
@@ -240,10 +260,12 @@ func reissueReason(spec TLSSpec, o *TLSObservation, c *TLSChange, w wantedLeaf, 
 		return "its lifetime changes"
 	case slices.Contains(c.Repair, w.KeyFile):
 		return w.KeyFile + " is " + o.problem(w.KeyFile).Kind.String()
-	case leafDue(leaf.Certificate, o.Set.Authority.Certificate, spec.RenewBefore, at):
-		return "the present one ends on " + leaf.Certificate.NotAfter.UTC().Format(time.RFC3339)
 	case w.Place == tlsmaterials.ServerPlace && leaf.Key.IsZero() && sslConfigChanges(spec, o, c):
 		return tlsmaterials.SSLConfigFile + " has to be written, and " + w.KeyFile + " is not here"
+	case spec.IgnoreMissing && o.Set.Authority.Key.IsZero() && at.Before(leaf.Certificate.NotAfter):
+		return "" // it is renewed where the authority's key is, and there is time until then
+	case leafDue(leaf.Certificate, o.Set.Authority.Certificate, spec.RenewBefore, at):
+		return "the present one ends on " + leaf.Certificate.NotAfter.UTC().Format(time.RFC3339)
 	default:
 		return ""
 	}

@@ -250,6 +250,7 @@ func TestTLSSpecErrors(t *testing.T) {
 		{"no names", func(s *TLSSpec) { s.ServerNames = nil }, "no server name: give the name by which clients reach the server"},
 		{"bad client", func(s *TLSSpec) { s.ClientName = "a_b" }, `client name "a_b": an underscore is not allowed in a host name; use a hyphen`},
 		{"bad further client", func(s *TLSSpec) { s.FurtherClients = []string{".."} }, `client name "..": names in certificates have no final dot: write ""`},
+		{"client twice, wrongly", func(s *TLSSpec) { s.FurtherClients = []string{"_", "_"} }, "client name \"_\": an underscore is not allowed in a host name; use a hyphen\nclient name \"_\": an underscore is not allowed in a host name; use a hyphen\nclient name \"_\" is given twice"},
 		{"client twice", func(s *TLSSpec) { s.FurtherClients = []string{"x", s.ClientName} }, `client name "client.tf-serving.service.com" is given twice`},
 		{"further client twice", func(s *TLSSpec) { s.FurtherClients = []string{"x", "y", "x"} }, `client name "x" is given twice`},
 		{"outlives", func(s *TLSSpec) { s.Lifetime, s.AuthorityLifetime = 48*time.Hour, 24*time.Hour }, "certificates valid for 48h would outlive their authority, which is valid for 24h\ncertificates valid for 48h cannot be renewed 720h before they end"},
@@ -294,6 +295,12 @@ func TestUpdateTLSMaterials(t *testing.T) {
 				"the client needs a certificate: the present one ends on 2027-11-23T12:30:15Z",
 				"client batch.example.com needs a certificate: the present one ends on 2027-11-23T12:30:15Z",
 			},
+		},
+		{
+			name: "near its end, to be renewed elsewhere", after: tlsmaterials.DefaultLifetime - month + time.Minute,
+			damage:  func(t *testing.T, dir string) { rm(t, dir, "ca_key.pem") },
+			wish:    func(s *TLSSpec) { s.IgnoreMissing = true },
+			changed: []string{"ca_key.pem"},
 		},
 		{
 			name: "server names", wish: func(s *TLSSpec) { s.ServerNames = []string{"new.example.com"} },
@@ -432,6 +439,16 @@ func TestUpdateTLSMaterials(t *testing.T) {
 			if left := again.Repairable(spec.IgnoreMissing); len(left) > 0 {
 				t.Errorf("problems afterwards: %v", left)
 			}
+			for _, f := range c.Write {
+				if !slices.Contains(tt.changed, f) && !slices.Contains(c.Repair, f) {
+					t.Errorf("the plan announces %s, which did not change", f)
+				}
+			}
+			for _, f := range tt.changed {
+				if _, still := snapshot(t, dir)[f]; still && !slices.Contains(c.Write, f) {
+					t.Errorf("%s changed, which the plan does not announce", f)
+				}
+			}
 			if findings := again.Set.Check(at); len(findings) > 0 {
 				t.Errorf("findings afterwards: %v", findings)
 			}
@@ -502,6 +519,15 @@ func TestPlanTLSMaterialsErrors(t *testing.T) {
 		{
 			name: "all gone", damage: func(t *testing.T, dir string) { rm(t, dir, "") },
 			summary: "Authority's private key missing", want: "(the server needs a certificate: server/key.pem is missing; the client needs", remedy: "on_missing = \"ignore\"",
+		},
+		{
+			name: "near its end", after: tlsmaterials.DefaultLifetime - time.Hour, damage: func(t *testing.T, dir string) { rm(t, dir, "ca_key.pem") },
+			summary: "Authority's private key missing", want: "(the server needs a certificate: the present one ends on 2027-11-23T12:30:15Z; the client",
+		},
+		{
+			name: "ended, to be renewed elsewhere", after: tlsmaterials.DefaultLifetime + time.Second, damage: func(t *testing.T, dir string) { rm(t, dir, "ca_key.pem") },
+			wish:    func(s *TLSSpec) { s.IgnoreMissing = true },
+			summary: "Authority's private key missing", want: "(the server needs a certificate: the present one ends on 2027-11-23T12:30:15Z; the client",
 		},
 		{
 			name: "authority ended", after: tlsmaterials.DefaultAuthorityLifetime + time.Hour, wish: func(s *TLSSpec) { s.ServerNames = []string{"new.example.com"} },

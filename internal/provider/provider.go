@@ -55,9 +55,10 @@ func (p *ccProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *p
 // Resources lists the managed resources, a line each.
 func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
-		resources.NewEncryptedFileResource,
 		resources.NewKeyServerResource,
+		resources.NewEncryptedFileResource,
 		resources.NewWrapKeyResource,
+		resources.NewTLSMaterialsResource,
 	}
 }
 
