@@ -1,5 +1,5 @@
-// Command ccsim impersonates the outside world for demonstrations and tests: an SGX platform with its collateral service, and an
-// enclave that fetches its key as Gramine's client does. It is in no release: nothing it makes proves
+// Command ccsim impersonates the outside world for demonstrations and tests: an SGX platform with its collateral
+// service, and an enclave that fetches its key as Gramine's client does. It is in no release: nothing it makes proves
 // anything about any hardware.
 //
 // The package is laid out as cmd/ccctl: run.go starts it, every command has one file with a function

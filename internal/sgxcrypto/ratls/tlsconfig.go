@@ -56,10 +56,10 @@ type Peer struct {
 // evidence. ctx bounds both. When the evidence is refused the peer is returned together with the error, so
 // that the refusal can say whom it concerns; its Verdict is nil then. The caller closes the connection.
 //
-// Evidence is verified after the handshake and not inside it: crypto/tls shows the certificate before it has checked the peer's
-// signature, so a stranger could replay a certificate that it has seen (TLS 1.2 sends them in clear) and make us
-// fetch collateral and write verdicts about an enclave that is not there. The price is that a refused enclave sees the
-// connection close instead of an alert; all releases of Gramine take either for a failure.
+// Evidence is verified after the handshake and not inside it: crypto/tls shows the certificate before it has checked
+// the peer's signature, so a stranger could replay a certificate that it has seen (TLS 1.2 sends them in clear) and
+// make us fetch collateral and write verdicts about an enclave that is not there. The price is that a refused enclave
+// sees the connection close instead of an alert; all releases of Gramine take either for a failure.
 func (v *Verifier) Handshake(ctx context.Context, conn *tls.Conn) (*Peer, error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("shake hands: %w", err)

@@ -7,22 +7,23 @@
 //
 // # A platform
 //
-// [New] makes a [Platform] in memory, [Create] one that lives in a directory, [Open] reads it again. Keys are files with mode
-// 0600; platform.json may be edited. The default is modelled on what an Alibaba Cloud vSGX instance (Ice Lake, FMSPC
-// 00606A000000) gets: status SWHardeningNeeded with INTEL-SA-00615 at evaluation number 17, and OutOfDate in the early set.
+// [New] makes a [Platform] in memory, [Create] one that lives in a directory, [Open] reads it again. Keys are files
+// with mode 0600; platform.json may be edited. The default is modelled on what an Alibaba Cloud vSGX instance (Ice
+// Lake, FMSPC 00606A000000) gets: status SWHardeningNeeded with INTEL-SA-00615 at evaluation number 17, and OutOfDate
+// in the early set.
 //
 // Nothing here reads the clock but [New] when no time is given: TCB info and revocation lists are issued for the
 // time that is asked for, dated from the beginning of that day (UTC), so that repeated requests give the same bytes.
 //
 // # Breaking things
 //
-// Everything is made in two steps: a struct with exported fields, then a signature over it. To see whether a verifier refuses
-// something, change a field in between:
+// Everything is made in two steps: a struct with exported fields, then a signature over it. To see whether a verifier
+// refuses something, change a field in between:
 //
 //	p.PCK.Certificate.NotAfter = yesterday      // then p.PCK.Sign(p.CA())
-//	info := p.TCBInfo(at); info.Levels[0].Status = "Revoked"
-//	crl := p.PCKCRL(at); crl.Revoked = append(crl.Revoked, p.PCK.Certificate.Serial)
-//	q := p.NewQuote(id, data); q.QEReport.MRSIGNER[0] ^= 1      // then p.SignQEReport(q)
+//	info := p.TCBInfo(at, p.Standard); info.Levels[0].Status = "Revoked"
+//	crl, err := p.PCKCRL(at, "platform"); crl.Revoked = append(crl.Revoked, p.PCK.Certificate.Serial)
+//	q, err := p.NewQuote(id, data); q.QEReport.MRSIGNER[0] ^= 1      // then p.SignQEReport(q)
 //
 // What a struct cannot express (a JSON member of the wrong type, a signature that is off by one bit) is done on the bytes:
 // [Authority.SignJSON] signs any text, [Certificate.DER] and [CRL.DER] return plain bytes to be edited.
