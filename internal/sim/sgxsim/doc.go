@@ -12,8 +12,9 @@
 // Lake, FMSPC 00606A000000) gets: status SWHardeningNeeded with INTEL-SA-00615 at evaluation number 17, and OutOfDate
 // in the early set.
 //
-// Nothing here reads the clock but [New] when no time is given: TCB info and revocation lists are issued for the
-// time that is asked for, dated from the beginning of that day (UTC), so that repeated requests give the same bytes.
+// The clock is read only where no time was given: by [New], [Platform.Handler] and an [Enclave]. TCB info and revocation
+// lists are issued for the time that is asked for, dated from the beginning of that day (UTC), so that repeated requests
+// give the same bytes.
 //
 // # Breaking things
 //
