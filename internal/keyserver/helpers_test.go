@@ -24,6 +24,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
 )
 
@@ -160,6 +162,25 @@ func (w *world) options() Options {
 	}
 }
 
+// writeBundle keeps the platform's collateral in a file.
+func (w *world) writeBundle(name string) {
+	w.t.Helper()
+	c, err := w.platform.Collateral(time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var b pccs.Bundle
+	where := &dcap.Platform{FMSPC: dcap.FMSPC(w.platform.Machine.FMSPC), CA: w.platform.Machine.CA}
+	if err := b.Add(where, (*dcap.Collateral)(c)); err != nil {
+		w.t.Fatal(err)
+	}
+	raw, err := b.Marshal()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.write(name, raw)
+}
+
 // running is a server that runs.
 type running struct {
 	*Server
@@ -175,6 +196,12 @@ func (w *world) start(text string) *running {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return w.serve(s)
+}
+
+// serve runs a server until the test ends.
+func (w *world) serve(s *Server) *running {
+	w.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)

@@ -1,0 +1,55 @@
+package keyserver
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestAdmin(t *testing.T) {
+	w := newWorld(t)
+	s, err := New(w.parse(w.config()), w.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	ask := func(method, host, path string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+		r.Host = host
+		rec := httptest.NewRecorder()
+		s.AdminHandler().ServeHTTP(rec, r)
+		return rec
+	}
+	for _, tt := range []struct {
+		method, host, path string
+		status             int
+		body               string
+	}{
+		{"GET", "127.0.0.1:9433", "/healthz", 200, "ok"},
+		{"GET", "localhost:9433", "/healthz", 200, "ok"},
+		{"GET", "localhost", "/healthz", 200, "ok"},
+		{"GET", "[::1]:9433", "/healthz", 200, "ok"},
+		{"HEAD", "127.0.0.1:9433", "/healthz", 200, ""},
+		{"GET", "127.0.0.1:9433", "/readyz", 503, "the server has not started to listen"},
+		{"GET", "rebound.example.com", "/healthz", 421, "this listener is for localhost"},
+		{"GET", "192.0.2.7:9433", "/readyz", 421, "this listener is for localhost"},
+		{"GET", "", "/readyz", 421, "this listener is for localhost"},
+		{"GET", "localhost.example.com", "/readyz", 421, "this listener is for localhost"},
+		{"POST", "127.0.0.1:9433", "/healthz", 405, "Method Not Allowed"},
+		{"GET", "127.0.0.1:9433", "/secrets", 404, "404 page not found"},
+	} {
+		rec := ask(tt.method, tt.host, tt.path)
+		if rec.Code != tt.status || tt.body != "" && strings.TrimSpace(rec.Body.String()) != tt.body {
+			t.Errorf("%s %s for %s: %d %q, want %d %q", tt.method, tt.path, tt.host, rec.Code, rec.Body, tt.status, tt.body)
+		}
+	}
+	s.setReady(nil)
+	rec := ask("GET", "127.0.0.1:9433", "/readyz")
+	if rec.Code != 200 || rec.Header().Get("Cache-Control") != "no-store" || rec.Header().Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("ready: %d, %v", rec.Code, rec.Header())
+	}
+	if h := newAdminServer(http.NotFoundHandler()); h.ReadHeaderTimeout == 0 || h.ReadTimeout == 0 || h.WriteTimeout == 0 || h.IdleTimeout == 0 {
+		t.Error("the admin listener waits for ever")
+	}
+}

@@ -1,0 +1,300 @@
+//go:build unix
+
+package keyserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/statefile"
+	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
+)
+
+// process is a server as ccctl runs it.
+type process struct {
+	config, state string
+	reload        chan os.Signal
+	stop          func() error
+}
+
+// run starts Run in the background and waits until its state file says that it listens.
+func (w *world) run(text string) *process {
+	w.t.Helper()
+	p := &process{config: filepath.Join(w.dir, "server.yaml"), state: filepath.Join(w.dir, "state.json"), reload: make(chan os.Signal, 1)}
+	w.write("server.yaml", []byte(text))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, p.config, RunOptions{Options: w.options(), StateFile: p.state, Version: "v0", Reload: p.reload})
+	}()
+	p.stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	w.t.Cleanup(func() {
+		if err := p.stop(); err != nil {
+			w.t.Errorf("run: %v", err)
+		}
+	})
+	p.waitForState(w.t, func(s *State) bool { return s.PID != 0 })
+	return p
+}
+
+func (p *process) waitForState(t *testing.T, ok func(s *State) bool) *State {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		s, err := ReadState(p.state)
+		if err == nil && s != nil && ok(s) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the state file says %+v, error %v", s, err)
+		}
+	}
+}
+
+func (w *world) ask(addr string) error {
+	_, err := provision(w.t, &sgxsim.Enclave{Quoter: w.platform.Quoter(w.identity), Servers: addr, CA: w.ca})
+	return err
+}
+
+func TestRun(t *testing.T) {
+	w := newWorld(t)
+	p := w.run(w.config() + "admin: { listen: '127.0.0.1:0' }\n")
+	s := p.waitForState(t, func(*State) bool { return true })
+	cfg, err := LoadConfig(p.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.PID != os.Getpid() || s.ConfigSHA256 != cfg.Digest() || s.Version != "v0" || time.Since(s.Started) > time.Minute {
+		t.Errorf("state %+v", s)
+	}
+	if err := w.ask(s.Listen); err != nil {
+		t.Error(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Admin+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("readyz: %s", resp.Status)
+	}
+	// A second server does not start, and says why.
+	err = Run(t.Context(), p.config, RunOptions{StateFile: p.state})
+	if !errors.Is(err, statefile.ErrInUse) {
+		t.Errorf("a second server: %v", err)
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := os.ReadFile(p.state); err != nil || len(raw) != 0 {
+		t.Errorf("after a clean end the state file holds %q, %v", raw, err)
+	}
+	var d net.Dialer
+	if conn, err := d.DialContext(t.Context(), "tcp", s.Listen); err == nil {
+		_ = conn.Close()
+		t.Error("it still listens")
+	}
+	checkNoCanary(t, "the log", w.log.String())
+}
+
+func TestRunDoesNotStart(t *testing.T) {
+	w := newWorld(t)
+	occupied, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = occupied.Close() }()
+	for _, tt := range []struct{ name, old, new, err string }{
+		{"bad configuration", "listen:", "lisen:", "field lisen not found"},
+		{"no certificate", "certificate: server.pem", "certificate: absent.pem", "tls: load server certificate " + w.dir + "/absent.pem: open file: "},
+		{"key of another certificate", "private_key: server-key.pem", "private_key: root.pem", "with private key " + w.dir + "/root.pem"},
+		{"no wrap key", "name: model, file: wrap-key", "name: model, file: absent", "secrets[0].file: open wrap key: open " + w.dir + "/absent: no such file or directory"},
+		{"wrap key of another size", "name: model, file: wrap-key", "name: model, file: root.pem", "secrets[0].file: read wrap key " + w.dir + "/root.pem: it is longer than 16 bytes"},
+		{"no root", "root.pem", "absent.pem", "allow_trusted_root: open file: "},
+		{"root that is none", "allow_trusted_root: root.pem", "allow_trusted_root: wrap-key", "allow_trusted_root: read trust root"},
+		{"no bundle", fmt.Sprintf("url: %q", w.url), "bundle: absent.json", "collateral: open collateral file: "},
+		{"bundle that is none", fmt.Sprintf("url: %q", w.url), "bundle: wrap-key", "collateral: read collateral file: "},
+		{"no CA for the collateral service", "collateral: { ", "collateral: { ca: wrap-key, ", "it holds no PEM certificate"},
+		{"address in use", `"127.0.0.1:0"`, `"` + occupied.Addr().String() + `"`, "listen for enclaves: listen tcp " + occupied.Addr().String() + ": bind: address already in use"},
+		{"admin address in use", "rules:", "admin: { listen: '" + occupied.Addr().String() + "' }\nrules:", "listen for health checks: listen tcp"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(w.config(), tt.old, tt.new, 1)
+			w.write("server.yaml", []byte(text))
+			state := filepath.Join(w.dir, "state.json")
+			err := Run(t.Context(), filepath.Join(w.dir, "server.yaml"), RunOptions{Options: w.options(), StateFile: state})
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("error is %v, want %q", err, tt.err)
+			}
+			if s, err := ReadState(state); s != nil || err != nil {
+				t.Errorf("it left state %+v, %v", s, err)
+			}
+		})
+	}
+	if err := Run(t.Context(), filepath.Join(w.dir, "absent.yaml"), RunOptions{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no configuration: %v", err)
+	}
+}
+
+func TestServerCertificates(t *testing.T) {
+	w := newWorld(t)
+	for _, tt := range []struct {
+		name  string
+		issue func()
+		err   string
+	}{
+		{"expired", func() { w.issueUntil(time.Now().Add(-time.Hour), "localhost") }, "it expired on "},
+		{"without names", func() { w.issue() }, "it has no subject alternative name"},
+		{"from tomorrow on", nil, "it is valid from "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opts := w.options()
+			if tt.issue == nil {
+				w.issue("localhost")
+				opts.Now = func() time.Time { return time.Now().Add(-101 * 24 * time.Hour) }
+			} else {
+				tt.issue()
+			}
+			s, err := New(w.parse(w.config()), opts)
+			if err == nil {
+				s.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("error is %v, want %q", err, tt.err)
+			}
+		})
+	}
+	w.issueUntil(time.Now().Add(3*24*time.Hour), "localhost")
+	s, err := New(w.parse(w.config()), w.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	w.log.waitFor(t, "level=WARN", "the server's certificate expires on ")
+}
+
+func TestReload(t *testing.T) {
+	w := newWorld(t)
+	p := w.run(w.config())
+	s := p.waitForState(t, func(*State) bool { return true })
+	first := s.ConfigSHA256
+	reload := func(text string) {
+		w.write("server.yaml", []byte(text))
+		p.reload <- syscall.SIGHUP
+	}
+
+	// Another rule: the enclave is refused from now on.
+	other := strings.Replace(w.config(), fmt.Sprintf("mr_enclave: [%x]", w.identity.MRENCLAVE), "mr_enclave: ["+hexA+"]", 1)
+	reload(other)
+	s = p.waitForState(t, func(s *State) bool { return s.ConfigSHA256 != first })
+	if err := w.ask(s.Listen); err == nil {
+		t.Error("the old rule is still in force")
+	}
+
+	// A bad one leaves that in force, and says so.
+	second := s.ConfigSHA256
+	reload(strings.Replace(other, "secret: model", "secret: modell", 1))
+	w.log.waitFor(t, "level=ERROR", "the new configuration is not good; the old one stays in force", "modell", "config_sha256_in_force="+second)
+	reload(strings.Replace(other, "127.0.0.1:0", "127.0.0.1:1", 1))
+	w.log.waitFor(t, "level=ERROR", "listen: changed from 127.0.0.1:0 to 127.0.0.1:1; restart the server")
+	reload(other + "admin: { listen: '127.0.0.1:0' }\n")
+	w.log.waitFor(t, "level=ERROR", "admin.listen: changed from none to 127.0.0.1:0; restart the server")
+	if s, err := ReadState(p.state); err != nil || s.ConfigSHA256 != second {
+		t.Errorf("state %+v, error %v", s, err)
+	}
+
+	// A new certificate and key come with a reload too.
+	w.issue("localhost", "127.0.0.1")
+	reload(w.config())
+	s = p.waitForState(t, func(s *State) bool { return s.ConfigSHA256 == first })
+	if err := w.ask(s.Listen); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReloadStorm(t *testing.T) {
+	w := newWorld(t)
+	s := w.start(w.config())
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := s.Reload(w.parse(w.config() + fmt.Sprintf("# %d\n", i))); err != nil {
+				t.Errorf("reload: %v", err)
+			}
+		}
+	})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for range 10 {
+				if err := w.ask(s.addr); err != nil {
+					t.Errorf("during reloads: %v", err)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	close(stop)
+	wg.Wait()
+}
+
+// TestSecretsAreWipedWhenNobodyNeedsThem: after a reload when the last connection of before has ended, else at the end.
+func TestSecretsAreWipedWhenNobodyNeedsThem(t *testing.T) {
+	w := newWorld(t)
+	s, err := New(w.parse(w.config()), w.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := s.acquire() // a connection
+	secret := old.secrets["model"]
+	wiped := func() bool {
+		for _, b := range secret.wire {
+			if b != 0 {
+				return false
+			}
+		}
+		return true
+	}
+	if err := s.Reload(w.parse(w.config())); err != nil {
+		t.Fatal(err)
+	}
+	if wiped() {
+		t.Error("the key was wiped under a connection")
+	}
+	s.release(old)
+	if !wiped() {
+		t.Error("the key outlives its configuration")
+	}
+	secret = s.current.secrets["model"]
+	if wiped() {
+		t.Error("the new key was wiped")
+	}
+	s.Close()
+	if !wiped() {
+		t.Error("the key outlives the server")
+	}
+	s.Close()
+}
