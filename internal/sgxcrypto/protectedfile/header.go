@@ -102,12 +102,15 @@ func openHeader(node *[NodeSize]byte, key Key, format Format, meta *metadata) er
 	// right at the other version's offset.
 	other := FormatV1 + FormatV2 - format
 	if openBody(node, key, other, meta) {
-		return headerFinding(KindVersionSwapped, offMajor,
-			"version %d was changed to %d: the metadata authenticates as version %d only", other, format, other)
+		return swappedFinding(other, format)
 	}
 	return headerFinding(KindMetadataMAC, offTag,
 		"the authentication tag of the metadata does not match: the wrap key is another one than the file was encrypted with, "+
 			"or node 0 was damaged or altered; the format cannot tell which")
+}
+
+func swappedFinding(was, is Format) error {
+	return headerFinding(KindVersionSwapped, offMajor, "version %d was changed to %d: the metadata authenticates as version %[1]d only", was, is)
 }
 
 func openBody(node *[NodeSize]byte, key Key, format Format, meta *metadata) bool {

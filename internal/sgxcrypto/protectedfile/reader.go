@@ -77,6 +77,10 @@ func NewReader(src io.ReaderAt, size int64, key Key, opts ReaderOptions) (*Reade
 		return nil, err
 	}
 	if r.header.Pending {
+		// In a file of version 1 the flag is a bit of ciphertext.
+		if openBody(&node, key, FormatV1, &r.meta) {
+			return nil, swappedFinding(FormatV1, FormatV2)
+		}
 		if err := r.recover(&node); err != nil {
 			return nil, err
 		}
