@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,7 +99,7 @@ func (c *tlsCheck) run(ctx context.Context, u *ui, addr string) error {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return c.explain(ctx, addr, asked, fmt.Errorf("check %s: %w", addr, err))
 	}
-	if err := awaitVerdict(conn); err != nil {
+	if err := awaitVerdict(ctx, conn); err != nil {
 		return c.explain(ctx, addr, asked, fmt.Errorf("check %s: %w", addr, err))
 	}
 	state := conn.ConnectionState()
@@ -138,21 +139,33 @@ func (c *tlsCheck) config() (*tls.Config, error) {
 	return conf, nil
 }
 
-// verdictDelay is how long a server may take to refuse a client after the handshake. With TLS 1.3 the client has finished
-// before the server has looked at its certificate, so that a refusal comes as an alert afterwards. A gRPC server that
-// accepts the client sends its settings at once; others say nothing.
+// verdictDelay is how long a server that does not speak first may take to refuse a client after the handshake.
 const verdictDelay = 500 * time.Millisecond
 
-func awaitVerdict(conn *tls.Conn) error {
-	if err := conn.SetReadDeadline(time.Now().Add(verdictDelay)); err != nil {
+var errHungUp = errors.New("the server hung up after the handshake")
+
+// awaitVerdict finds out whether the server lets the client in. With TLS 1.3 the client has finished before the server has
+// looked at its certificate, so a refusal comes afterwards: as an alert, or, from gRPC, as the end of the connection
+// without one. A gRPC server that accepts the client sends its settings at once; others say nothing.
+func awaitVerdict(ctx context.Context, conn *tls.Conn) error {
+	deadline := time.Now().Add(verdictDelay)
+	speaksFirst := conn.ConnectionState().NegotiatedProtocol == "h2"
+	if end, ok := ctx.Deadline(); ok && speaksFirst {
+		deadline = end
+	}
+	if err := conn.SetReadDeadline(deadline); err != nil {
 		return err
 	}
 	_, err := conn.Read(make([]byte, 1))
 	var timeout net.Error
-	if errors.Is(err, io.EOF) || errors.As(err, &timeout) && timeout.Timeout() {
+	switch {
+	case errors.Is(err, io.EOF):
+		return errHungUp
+	case errors.As(err, &timeout) && timeout.Timeout() && !speaksFirst:
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // explain gives a failed connection its exit code and a guess at the mistake.
@@ -160,17 +173,18 @@ func (c *tlsCheck) explain(ctx context.Context, addr string, asked bool, err err
 	var untrusted *tls.CertificateVerificationError
 	var notTLS tls.RecordHeaderError
 	var remote *net.OpError
+	refused := asked && (errors.As(err, &remote) && remote.Op == "remote error" || errors.Is(err, errHungUp) || errors.Is(err, syscall.ECONNRESET))
 	switch {
 	case errors.As(err, &untrusted):
 		return c.explainUntrusted(untrusted, withCode(exitNotGenuine, err))
 	case errors.As(err, &notTLS):
 		return withHint(withCode(exitFormat, err), "the server does not speak TLS on this port: TensorFlow Serving's ssl.cfg covers the gRPC port only")
-	case errors.As(err, &remote) && remote.Op == "remote error" && asked && c.certificate == "":
+	case refused && c.certificate == "":
 		return withHint(withCode(exitRefused, err), "the server requires a client certificate: give --cert and --key")
-	case errors.As(err, &remote) && remote.Op == "remote error" && asked:
+	case refused:
 		return withHint(withCode(exitRefused, err), "the server does not accept %s: was it issued by an authority in the server's custom_ca?", c.certificate)
 	case ctx.Err() != nil:
-		return withCode(exitUnreachable, fmt.Errorf("check %s: no TLS handshake within %s", addr, c.timeout))
+		return withCode(exitUnreachable, fmt.Errorf("check %s: no answer within %s", addr, c.timeout))
 	default:
 		return withCode(exitUnreachable, err)
 	}

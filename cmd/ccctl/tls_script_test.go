@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,9 +43,10 @@ var repository = func() string {
 	return dir
 }()
 
-// cmdServeTLS is the script command "serve-tls VARIABLE DIR two-way|one-way|tls12|plain|silent". It serves with the
+// cmdServeTLS is the script command "serve-tls VARIABLE DIR two-way|grpc|one-way|tls12|plain|silent|stalled". It serves with the
 // materials in DIR until the script ends and puts the address into the variable. A client that is let in is sent
-// something, as a gRPC server does, unless the variant is silent.
+// something, as a gRPC server does, unless the variant is silent or stalled. As gRPC's, the variant grpc hangs up on a
+// client that it refuses, without an alert; the variant stalled does nothing at all.
 func cmdServeTLS(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: serve-tls VARIABLE DIR VARIANT")
@@ -68,6 +70,8 @@ func cmdServeTLS(ts *testscript.TestScript, neg bool, args []string) {
 		conf.ClientCAs.AppendCertsFromPEM(ca)
 	}
 	switch variant {
+	case "grpc":
+		conf.ClientAuth, conf.NextProtos = tls.RequestClientCert, []string{"h2"}
 	case "two-way":
 		conf.ClientAuth, conf.NextProtos = tls.RequireAndVerifyClientCert, []string{"h2"}
 	case "tls12":
@@ -92,9 +96,22 @@ func serveTLSClient(conn net.Conn, conf *tls.Config, variant string) {
 		_, _ = conn.Write([]byte("HTTP/1.0 400 Bad Request\r\n\r\n"))
 		return
 	}
+	if variant == "stalled" {
+		_, _ = io.Copy(io.Discard, conn)
+		return
+	}
 	server := tls.Server(conn, conf)
 	if server.Handshake() != nil {
 		return
+	}
+	if variant == "grpc" {
+		peers := server.ConnectionState().PeerCertificates
+		if len(peers) == 0 {
+			return
+		}
+		if _, err := peers[0].Verify(x509.VerifyOptions{Roots: conf.ClientCAs, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+			return
+		}
 	}
 	if variant != "silent" {
 		_, _ = server.Write([]byte("settings"))
