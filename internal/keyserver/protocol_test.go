@@ -121,7 +121,7 @@ func FuzzReadRequest(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n"))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		r := iotest.OneByteReader(bytes.NewReader(sent))
-		if rand.N(2) == 0 { //nolint:gosec // Picks a reader.
+		if rand.N(2) == 0 {
 			r = bytes.NewReader(sent)
 		}
 		if err := readRequest(r); (err == nil) != bytes.HasPrefix(sent, []byte(protocolRequest)) {

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		select {}
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func TestStateFile(t *testing.T) {
