@@ -1,0 +1,138 @@
+package dcap_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"math/big"
+	"testing"
+	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
+)
+
+// twoSignatures returns a function that verifies two ECDSA P-256 signatures, which is what no verification of a quote
+// can do without.
+func twoSignatures(tb testing.TB) func() {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("quote"))
+	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	rb, sb := r.Bytes(), s.Bytes()
+	return func() {
+		for range 2 {
+			if !ecdsa.Verify(&key.PublicKey, sum[:], new(big.Int).SetBytes(rb), new(big.Int).SetBytes(sb)) {
+				tb.Fatal("signature")
+			}
+		}
+	}
+}
+
+func BenchmarkTwoECDSAVerifications(b *testing.B) {
+	verify := twoSignatures(b)
+	for b.Loop() {
+		verify()
+	}
+}
+
+// BenchmarkVerifyCold is one verification from bytes, nothing remembered.
+func BenchmarkVerifyCold(b *testing.B) {
+	l := newLab(b, "")
+	raw, c := l.raw(), l.collateral()
+	for b.Loop() {
+		q, err := quote.Parse(raw)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := dcap.Verify(q, c, dcap.VerifyOptions{At: labTime, Roots: l.roots}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// warm returns a function that verifies the lab's quote from bytes with a verifier that knows platform and collateral.
+func warm(tb testing.TB) func() {
+	l := newLab(tb, "")
+	raw, c, v := l.raw(), l.collateral(), l.verifier()
+	return func() {
+		q, err := quote.Parse(raw)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := v.Verify(q, c, labTime); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkVerifyWarm(b *testing.B) {
+	verify := warm(b)
+	verify()
+	for b.Loop() {
+		verify()
+	}
+}
+
+func BenchmarkVerifyWarmParallel(b *testing.B) {
+	verify := warm(b)
+	verify()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			verify()
+		}
+	})
+}
+
+func BenchmarkCheckEvidenceWarm(b *testing.B) {
+	l := newLab(b, "")
+	q, v := l.quote(), l.verifier()
+	for b.Loop() {
+		if _, err := v.CheckEvidence(q, labTime); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkPolicy(b *testing.B) {
+	v, p := wanted()
+	for b.Loop() {
+		if err := p.Check(v); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestWarmCost holds the cost of a warm verification against that of its two own signatures. The two are timed in turn,
+// and the best of several rounds counts: a machine that is busy with other things slows a round, never hastens it.
+func TestWarmCost(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("timing means nothing here")
+	}
+	const limit, rounds, each = 1.5, 30, 40
+	verify, signatures := warm(t), twoSignatures(t)
+	timed := func(f func()) time.Duration {
+		start := time.Now()
+		for range each {
+			f()
+		}
+		return time.Since(start)
+	}
+	verify()
+	fastestVerify, fastestSignatures := time.Hour, time.Hour
+	for range rounds {
+		fastestVerify = min(fastestVerify, timed(verify))
+		fastestSignatures = min(fastestSignatures, timed(signatures))
+	}
+	ratio := float64(fastestVerify) / float64(fastestSignatures)
+	t.Logf("warm verification %s, two signatures %s: %.2f times", fastestVerify/each, fastestSignatures/each, ratio)
+	if ratio > limit {
+		t.Errorf("a warm verification costs %.2f times its two signatures, want at most %.1f", ratio, limit)
+	}
+}
