@@ -25,6 +25,14 @@ func newKeyserverCommand(u *ui) *cobra.Command {
 	)
 }
 
+// needFlag refuses a command without one of its flags as wrong usage; cobra's own check would exit with 1.
+func needFlag(cmd *cobra.Command, name string) error {
+	if cmd.Flags().Lookup(name).Value.String() != "" {
+		return nil
+	}
+	return withHint(usagef("%s: --%s is missing", cmd.CommandPath(), name), "usage: %s", cmd.UseLine())
+}
+
 // wrapKeyFingerprint names a key as 'ccctl wrap-key fingerprint' does.
 func wrapKeyFingerprint(key [16]byte) string { return protectedfile.Key(key).Fingerprint() }
 
@@ -58,6 +66,9 @@ SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
 		Example: keyserverExample,
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needFlag(cmd, "config"); err != nil {
+				return err
+			}
 			log, err := newServerLog(u.err, logFormat)
 			if err != nil {
 				return err
@@ -74,7 +85,6 @@ SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
 	cmd.Flags().StringVar(&config, "config", "", "configuration `FILE` (YAML)")
 	cmd.Flags().StringVar(&stateFile, "state-file", "", "write PID, address and configuration digest to `FILE` while serving")
 	cmd.Flags().StringVar(&logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
-	_ = cmd.MarkFlagRequired("config")
 	return cmd
 }
 
@@ -140,6 +150,9 @@ server's health listener if its configuration has one. It exits with 6 when no
 server runs, and with 1 when one runs and is not ready.`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needFlag(cmd, "state-file"); err != nil {
+				return err
+			}
 			state, err := keyserver.ReadState(stateFile)
 			if err != nil {
 				return err
@@ -163,7 +176,6 @@ server runs, and with 1 when one runs and is not ready.`,
 		},
 	}
 	cmd.Flags().StringVar(&stateFile, "state-file", "", "`FILE` that the server was given with --state-file")
-	_ = cmd.MarkFlagRequired("state-file")
 	u.jsonFlag(cmd)
 	return cmd
 }

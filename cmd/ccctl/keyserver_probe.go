@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,12 @@ and that it asks for a client certificate. No evidence is shown and no key
 released; the server logs an aborted handshake.`,
 		Args: args("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, a []string) error {
+			if err := needFlag(cmd, "ca"); err != nil {
+				return err
+			}
+			if _, _, err := net.SplitHostPort(a[0]); err != nil {
+				return usagef("%s: %q is not HOST:PORT", cmd.CommandPath(), a[0])
+			}
 			roots, err := readCertPool(caFile)
 			if err != nil {
 				return err
@@ -59,7 +66,6 @@ released; the server logs an aborted handshake.`,
 	cmd.Flags().StringVar(&caFile, "ca", "", "PEM `FILE` with the CA that the enclave trusts")
 	cmd.Flags().StringVar(&serverName, "server-name", "", "`NAME` that the enclave uses (default: HOST)")
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "give up after this `TIME`")
-	_ = cmd.MarkFlagRequired("ca")
 	u.jsonFlag(cmd)
 	return cmd
 }
@@ -146,7 +152,10 @@ func (p *probeResult) describe(cs *tls.ConnectionState) {
 	p.Subject, p.Issuer, p.NotAfter = leaf.Subject.String(), leaf.Issuer.String(), leaf.NotAfter.UTC()
 	p.Names = append([]string(nil), leaf.DNSNames...)
 	for _, ip := range leaf.IPAddresses {
-		p.Names = append(p.Names, ip.String())
+		// For old clients an address is there as a DNS name too.
+		if name := ip.String(); !slices.Contains(p.Names, name) {
+			p.Names = append(p.Names, name)
+		}
 	}
 	if cs.Version != 0 {
 		p.TLSVersion = tls.VersionName(cs.Version)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,15 +35,16 @@ Exit codes: 0 a key would be released; 3 not a quote or certificate; 4 not
 genuine; 5 genuine, but no rule releases; 6 no collateral.`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needFlag(cmd, "config"); err != nil {
+				return err
+			}
 			if (quoteFile == "") == (certificateFile == "") {
 				return usagef("%s: give either --quote or --certificate", cmd.CommandPath())
 			}
 			opts := keyserver.ExplainOptions{ServerName: serverName}
-			if at != "" {
-				var err error
-				if opts.At, err = time.Parse(time.RFC3339, at); err != nil {
-					return usagef("%s: --at is %q, want a time such as 2026-11-01T12:00:00Z", cmd.CommandPath(), at)
-				}
+			var err error
+			if opts.At, err = parseAt(at); err != nil {
+				return err
 			}
 			q, err := readEvidence(quoteFile, certificateFile)
 			if err != nil {
@@ -56,11 +55,11 @@ genuine; 5 genuine, but no rule releases; 6 no collateral.`,
 				return keyserverError(err)
 			}
 			if collateralFile != "" {
-				raw, err := os.ReadFile(collateralFile)
+				bundle, err := readBundle(collateralFile)
 				if err != nil {
-					return fmt.Errorf("read collateral file: %w", err)
+					return err
 				}
-				opts.Collateral = bytes.NewReader(raw)
+				opts.Collateral = bundle
 			}
 			x, err := keyserver.Explain(cmd.Context(), cfg, q, opts)
 			if err != nil {
@@ -76,41 +75,35 @@ genuine; 5 genuine, but no rule releases; 6 no collateral.`,
 	flags.StringVar(&collateralFile, "collateral", "", "collateral `FILE` to use instead of the configuration's source")
 	flags.StringVar(&serverName, "server-name", "", "`NAME` that the enclave asks for")
 	flags.StringVar(&at, "at", "", "judge for this `TIME` (RFC 3339) instead of now")
-	_ = cmd.MarkFlagRequired("config")
 	u.jsonFlag(cmd)
 	return cmd
 }
 
-// maxEvidenceFile bounds what is read as quote or certificate, in bytes.
-const maxEvidenceFile = 1 << 20
+// maxCertificateFile bounds what is read as a certificate, in bytes.
+const maxCertificateFile = 1 << 20
 
 func readEvidence(quoteFile, certificateFile string) (*quote.Quote, error) {
-	path := quoteFile + certificateFile
-	f, err := os.Open(path)
+	if quoteFile != "" {
+		return readQuote(quoteFile)
+	}
+	f, err := os.Open(certificateFile)
 	if err != nil {
-		return nil, fmt.Errorf("read evidence: %w", err)
+		return nil, fmt.Errorf("read certificate: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, maxEvidenceFile+1))
+	raw, err := io.ReadAll(io.LimitReader(f, maxCertificateFile+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read evidence %s: %w", path, err)
-	case len(raw) > maxEvidenceFile:
-		return nil, withCode(exitFormat, fmt.Errorf("read evidence %s: it is longer than %d bytes", path, maxEvidenceFile))
-	}
-	if quoteFile != "" {
-		q, err := quote.Parse(raw)
-		if err != nil {
-			return nil, withCode(exitFormat, fmt.Errorf("read quote %s: %w", path, err))
-		}
-		return q, nil
+		return nil, fmt.Errorf("read certificate %s: %w", certificateFile, err)
+	case len(raw) > maxCertificateFile:
+		return nil, withCode(exitFormat, fmt.Errorf("read certificate %s: it is longer than %d bytes", certificateFile, maxCertificateFile))
 	}
 	if block, _ := pem.Decode(raw); block != nil {
 		raw = block.Bytes
 	}
 	c, err := x509.ParseCertificate(raw)
 	if err != nil {
-		return nil, withCode(exitFormat, fmt.Errorf("read certificate %s: %w", path, err))
+		return nil, withCode(exitFormat, fmt.Errorf("read certificate %s: %w", certificateFile, err))
 	}
 	e, err := ratls.ParseCertificate(c)
 	if err != nil {
@@ -119,7 +112,7 @@ func readEvidence(quoteFile, certificateFile string) (*quote.Quote, error) {
 		if errors.As(err, &cause) && cause.Kind == ratls.NotBound {
 			code = exitNotGenuine
 		}
-		return nil, withCode(code, fmt.Errorf("%w (%s)", err, path))
+		return nil, withCode(code, fmt.Errorf("%w (%s)", err, certificateFile))
 	}
 	return e.Quote, nil
 }
@@ -222,7 +215,9 @@ func printExplanation(w io.Writer, result *explained, x *keyserver.Explanation) 
 				mark = "FAILED"
 			}
 			p.line("  %s\t%s\tgot\t%s", mark, c.Check, c.Got)
-			p.line("\t\twanted\t%s", c.Wanted)
+			if c.Wanted != c.Got {
+				p.line("\t\twanted\t%s", c.Wanted)
+			}
 			if c.NextStep != "" && !c.OK {
 				p.line("\t\tdo\t%s", c.NextStep)
 			}

@@ -29,11 +29,15 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"make-tls":     cmdMakeTLS,
-			"serve-tls":    cmdServeTLS,
-			"copy-model":   cmdCopyModel,
-			"simulate-sgx": cmdSimulateSGX,
-			"status":       cmdStatus,
+			"attestation-world": cmdAttestationWorld,
+			"enclave":           cmdEnclave,
+			"keyserver":         cmdKeyserver,
+			"copy-sigstructs":   cmdCopySigstructs,
+			"make-tls":          cmdMakeTLS,
+			"serve-tls":         cmdServeTLS,
+			"copy-model":        cmdCopyModel,
+			"simulate-sgx":      cmdSimulateSGX,
+			"status":            cmdStatus,
 		},
 	})
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
-	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
 )
@@ -19,8 +17,8 @@ type ExplainOptions struct {
 	At time.Time
 	// ServerName is what the enclave would ask for.
 	ServerName string
-	// Collateral replaces the configuration's source: a collateral file.
-	Collateral io.Reader
+	// Collateral replaces the configuration's source; nil does not.
+	Collateral ratls.CollateralSource
 }
 
 // Explanation is what a server with some configuration would say of an enclave.
@@ -56,11 +54,8 @@ func Explain(ctx context.Context, cfg *Config, q *quote.Quote, opts ExplainOptio
 		}
 	}
 	if opts.Collateral != nil {
-		m.source, err = pccs.ReadBundle(opts.Collateral)
-	} else {
-		err = m.openSource(&cfg.Collateral, &Options{Now: now})
-	}
-	if err != nil {
+		m.source = opts.Collateral
+	} else if err := m.openSource(&cfg.Collateral, &Options{Now: now}); err != nil {
 		return nil, err
 	}
 	defer m.destroy()

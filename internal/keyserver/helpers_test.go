@@ -162,8 +162,8 @@ func (w *world) options() Options {
 	}
 }
 
-// writeBundle keeps the platform's collateral in a file.
-func (w *world) writeBundle(name string) {
+// bundle is the platform's collateral of now.
+func (w *world) bundle() *pccs.Bundle {
 	w.t.Helper()
 	c, err := w.platform.Collateral(time.Now())
 	if err != nil {
@@ -174,7 +174,13 @@ func (w *world) writeBundle(name string) {
 	if err := b.Add(where, (*dcap.Collateral)(c)); err != nil {
 		w.t.Fatal(err)
 	}
-	raw, err := b.Marshal()
+	return &b
+}
+
+// writeBundle keeps it in a file.
+func (w *world) writeBundle(name string) {
+	w.t.Helper()
+	raw, err := w.bundle().Marshal()
 	if err != nil {
 		w.t.Fatal(err)
 	}
