@@ -83,6 +83,7 @@ var classifiers = []func(error) int{
 	modelCode,
 	classifyCollateral,
 	classifyQuote,
+	classifySigstruct,
 }
 
 // hints collects the hints along an error's chain, outermost first.

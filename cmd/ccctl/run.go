@@ -43,6 +43,7 @@ func nouns(u *ui) []*cobra.Command {
 		newWrapKeyCommand(u),
 		newModelCommand(u),
 		newTLSCommand(u),
+		newSigstructCommand(u),
 		newQuoteCommand(u),
 		newCollateralCommand(u),
 		newKeyserverCommand(u),
