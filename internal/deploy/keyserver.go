@@ -16,22 +16,28 @@ import (
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver"
 )
 
-// What a key server is configured with; the fields are documented in package
-// keyserver.
+// KeyServerConfig is what a key server is configured with. It and its parts are
+// the types of package keyserver, under names for callers that know only this
+// package.
+type KeyServerConfig = keyserver.Config
+
+// Parts of a [KeyServerConfig].
 type (
-	KeyServerConfig     = keyserver.Config
-	KeyServerTLS        = keyserver.TLSConfig
-	KeyServerCollateral = keyserver.CollateralConfig
-	KeyServerSecret     = keyserver.SecretConfig
-	KeyServerRule       = keyserver.RuleConfig
-	KeyServerTCB        = keyserver.TCBConfig
-	KeyServerAdmin      = keyserver.AdminConfig
-	KeyServerLimits     = keyserver.LimitsConfig
+	KeyServerTLS        = keyserver.TLSConfig        // its own certificate
+	KeyServerCollateral = keyserver.CollateralConfig // where collateral comes from
+	KeyServerSecret     = keyserver.SecretConfig     // what it may release
+	KeyServerRule       = keyserver.RuleConfig       // and to whom
+	KeyServerTCB        = keyserver.TCBConfig        // on which platforms
+	KeyServerAdmin      = keyserver.AdminConfig      // health checks
+	KeyServerLimits     = keyserver.LimitsConfig     // what clients can take
 	KeyServerDuration   = keyserver.Duration
-	KeyServerProblem    = keyserver.Problem
-	// KeyServerConfigError holds every problem of a configuration.
-	KeyServerConfigError = keyserver.ConfigError
 )
+
+// KeyServerConfigError holds every problem of a configuration.
+type KeyServerConfigError = keyserver.ConfigError
+
+// KeyServerProblem is one of them.
+type KeyServerProblem = keyserver.Problem
 
 // KeyServer is a key server of this machine as it is wished to be: a process
 // of its own, `ccctl keyserver serve`, that outlives the one that started it.

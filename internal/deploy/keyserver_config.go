@@ -247,7 +247,7 @@ func readSmallFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file but %s", path, info.Mode().Type())
 	}
-	f, err := os.Open(path) //nolint:gosec // The configuration names the file.
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -270,11 +270,11 @@ func makePrivateDirectory(directory string) (string, error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return "", fmt.Errorf("make key server directory: %w", err)
 	}
-	real, err := realPath(directory)
+	found, err := realPath(directory)
 	if err != nil {
 		return "", fmt.Errorf("make key server directory: %w", err)
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(found)
 	if err != nil {
 		return "", fmt.Errorf("make key server directory: %w", err)
 	}
@@ -285,7 +285,7 @@ func makePrivateDirectory(directory string) (string, error) {
 			Remedy:  "Whoever can write the configuration can release keys. Take the permission away (chmod go-w) or choose another directory.",
 		}
 	}
-	return real, nil
+	return found, nil
 }
 
 func realPath(path string) (string, error) {

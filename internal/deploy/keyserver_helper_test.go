@@ -31,7 +31,7 @@ func init() {
 	if len(os.Args) < 2 || os.Args[1] != "keyserver" {
 		return
 	}
-	os.Exit(playCcctl(filepath.Base(os.Args[0]), os.Args[1:]))
+	os.Exit(playCcctl(filepath.Base(os.Args[0]), os.Args[1:])) //nolint:forbidigo // Here it is the main program.
 }
 
 func playCcctl(name string, args []string) int {

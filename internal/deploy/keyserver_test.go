@@ -235,7 +235,7 @@ func TestKeyServerStartErrors(t *testing.T) {
 		}, "tls: load server certificate"},
 		{"open directory", func(k *KeyServer) {
 			_ = os.Mkdir(k.Directory, 0o700)
-			_ = os.Chmod(k.Directory, 0o777) //nolint:gosec // That is the case.
+			_ = os.Chmod(k.Directory, 0o777)
 		}, "its mode is 0777"},
 		{"program fails", func(k *KeyServer) { k.Program = fakeCcctl(t, "ccctl-fails") },
 			"wait for key server: it ended at once: exit status 3"},

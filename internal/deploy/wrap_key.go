@@ -180,7 +180,7 @@ func readWrapKey(path string) (protectedfile.Key, fs.FileMode, error) {
 	if info.Size() > maxWrapKeyFile {
 		return none, 0, fmt.Errorf("read wrap key %s: %d bytes found, want exactly %d raw bytes", path, info.Size(), protectedfile.KeySize)
 	}
-	f, err := os.Open(path) //nolint:gosec // The caller names the file.
+	f, err := os.Open(path)
 	if err != nil {
 		return none, 0, fmt.Errorf("read wrap key %s: %w", path, pathCause(err))
 	}

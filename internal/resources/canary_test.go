@@ -157,7 +157,7 @@ func (w *workspace) places() map[string][]byte {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			if _, err := io.Copy(&plans, r); err != nil { //nolint:gosec // Terraform has just written it.
+			if _, err := io.Copy(&plans, r); err != nil {
 				w.t.Fatal(err)
 			}
 			_ = r.Close()
@@ -195,7 +195,7 @@ func findSecret(text, secret []byte) string {
 
 func secretForms(secret []byte) map[string]string {
 	plain := hex.EncodeToString(secret)
-	decimal := strings.Trim(fmt.Sprint(secret), "[]") // as %v prints bytes
+	decimal := strings.Trim(fmt.Sprintf("%d", secret), "[]") // as %v prints bytes
 	reversed := slices.Clone(secret)
 	slices.Reverse(reversed)
 	forms := map[string]string{
@@ -232,7 +232,7 @@ func TestFindSecret(t *testing.T) {
 	for form, text := range map[string]string{
 		"raw": "x" + string(secret) + "y", "hex": hex.EncodeToString(secret), "HEX": fmt.Sprintf("%X", secret),
 		"printed": fmt.Sprintf("key is %v.", secret), "Go": fmt.Sprintf("%#v", secret), "quoted": fmt.Sprintf("%q", secret),
-		"JSON": strings.ReplaceAll(fmt.Sprint(secret), " ", ","),
+		"JSON": strings.ReplaceAll(fmt.Sprintf("%d", secret), " ", ","),
 	} {
 		if findSecret([]byte(text), secret) == "" {
 			t.Errorf("not found as %s", form)

@@ -18,7 +18,7 @@ func TestAddError(t *testing.T) {
 		err             error
 		summary, detail string
 	}{
-		{"plain", errors.New("read key a.key: no such file."), "Key not read", "Could not read key a.key: no such file."},
+		{"plain", errors.New("read key a.key: no such file"), "Key not read", "Could not read key a.key: no such file."},
 		{"known", known, "Key file missing", "Could not read key a.key: no such file.\n\nRestore it.\n\nline 1\nline 2"},
 		{"wrapped", fmt.Errorf("encrypt model: %w", known), "Key file missing",
 			"Could not encrypt model: read key a.key: no such file.\n\nRestore it.\n\nline 1\nline 2"},

@@ -23,25 +23,25 @@ var scratch string
 // TestMain pins the terraform on PATH, so that no test looks for another one
 // on the network, and hides the developer's own settings from it.
 func TestMain(m *testing.M) {
-	os.Exit(testMain(m))
+	if err := prepare(); err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	m.Run() // the testing package exits with its result
 }
 
-func testMain(m *testing.M) int {
+func prepare() error {
 	terraform, err := exec.LookPath("terraform")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "the acceptance tests need terraform 1.11 or newer on PATH:", err)
-		return 1
+		return fmt.Errorf("the acceptance tests need terraform 1.11 or newer on PATH: %w", err)
 	}
 	scratch, err = os.MkdirTemp("", "cc-resources-test-")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return err
 	}
-	defer func() { _ = os.RemoveAll(scratch) }()
 	noConfig := filepath.Join(scratch, "empty.tfrc")
 	if err := os.WriteFile(noConfig, nil, 0o600); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return err
 	}
 	for name, value := range map[string]string{
 		"TF_ACC_TERRAFORM_PATH": terraform,
@@ -51,11 +51,10 @@ func testMain(m *testing.M) int {
 		"TF_LOG_PATH":           "",
 	} {
 		if err := os.Setenv(name, value); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+			return err
 		}
 	}
-	return m.Run()
+	return nil
 }
 
 // buildOnce compiles a program of this module into a folder of its own and

@@ -165,7 +165,7 @@ func (m *keyServerRuleModel) config() deploy.KeyServerRule {
 		ServerName: m.ServerName, AllowDebug: m.AllowDebug.ValueBool(), Secret: m.Secret.ValueString(),
 		TCB: deploy.KeyServerTCB{
 			Accept: m.TCB.Accept, AcceptAdvisories: m.TCB.AcceptAdvisories,
-			MinEvaluationNumber: uint32(m.TCB.MinEvaluationNumber.ValueInt64()), //nolint:gosec // The schema bounds it.
+			MinEvaluationNumber: uint32(m.TCB.MinEvaluationNumber.ValueInt64()),
 		},
 	}
 }
