@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/function"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -15,7 +16,10 @@ import (
 	"github.com/ccctl/terraform-provider-cc/internal/resources"
 )
 
-var _ provider.Provider = (*ccProvider)(nil)
+var (
+	_ provider.Provider              = (*ccProvider)(nil)
+	_ provider.ProviderWithFunctions = (*ccProvider)(nil)
+)
 
 type ccProvider struct {
 	backend resources.Backend
@@ -64,5 +68,14 @@ func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 
 // DataSources lists the data sources, a line each.
 func (p *ccProvider) DataSources(context.Context) []func() datasource.DataSource {
-	return nil
+	return []func() datasource.DataSource{
+		resources.NewProtectedFileDataSource,
+	}
+}
+
+// Functions lists the functions, a line each.
+func (p *ccProvider) Functions(context.Context) []func() function.Function {
+	return []func() function.Function{
+		resources.NewPFInfoFunction,
+	}
 }

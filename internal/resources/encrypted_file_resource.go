@@ -143,7 +143,7 @@ func (r *encryptedFileResource) Schema(_ context.Context, _ resource.SchemaReque
 			},
 			// Computed.
 			"condition": schema.StringAttribute{
-				MarkdownDescription: "What a refresh found of the encrypted file: " + encryptedFileCondition.markdown() + " Anything but intact is repaired by the next apply.",
+				MarkdownDescription: "What a refresh found of the encrypted file: " + encryptedFileCondition.meanings() + " Anything but intact is repaired by the next apply.",
 				Computed:            true,
 			},
 			"key_id": schema.StringAttribute{

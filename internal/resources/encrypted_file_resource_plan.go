@@ -264,6 +264,15 @@ func (m *encryptedFileModel) setFile(f deploy.EncryptedFile) {
 	m.DataNodes, m.HashNodes = types.Int64Value(f.DataNodes), types.Int64Value(f.HashNodes)
 }
 
+// meanings lists the values of an attribute that has no default.
+func (w words) meanings() string {
+	all := make([]string, len(w))
+	for i, word := range w {
+		all[i] = "`\"" + word.value + "\"` " + word.meaning
+	}
+	return strings.Join(all, "; ") + "."
+}
+
 // condition names what a refresh found.
 func condition(err error) string {
 	var finding *protectedfile.Error
