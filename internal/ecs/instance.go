@@ -362,12 +362,6 @@ func (c *Client) SetMetadataTokens(ctx context.Context, id, tokens string) error
 	return c.instanceCall(ctx, modifyInstanceMetadata, id, map[string]string{"HttpEndpoint": "enabled", "HttpTokens": tokens})
 }
 
-// AttachKeyPair gives an instance another key pair, effective after a restart.
-func (c *Client) AttachKeyPair(ctx context.Context, id, keyName string) error {
-	return c.about(attachKeyPair, "instance", id,
-		c.call(ctx, attachKeyPair, map[string]string{"KeyPairName": keyName, "InstanceIds": jsonList(id)}, nil))
-}
-
 // InstanceChange is what ModifyInstanceAttribute changes; nil leaves a field.
 type InstanceChange struct {
 	Name, Description, HostName *string

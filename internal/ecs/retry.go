@@ -92,7 +92,6 @@ var (
 	describeVSwitchAttributes = &action{name: "DescribeVSwitchAttributes", product: productVPC, timeout: usualTimeout, missing: []string{"InvalidVSwitchId.NotFound", "InvalidVswitchID.NotFound"}}
 	describeZones             = &action{name: "DescribeZones", product: productECS, timeout: usualTimeout}
 	getCallerIdentity         = &action{name: "GetCallerIdentity", product: productSTS, timeout: usualTimeout}
-	attachKeyPair             = &action{name: "AttachKeyPair", product: productECS, timeout: usualTimeout, write: true, busy: instanceBusy, missing: noInstance}
 	joinSecurityGroup         = &action{
 		name: "JoinSecurityGroup", product: productECS, timeout: usualTimeout, write: true,
 		busy: instanceBusy, done: []string{"InvalidInstanceId.AlreadyExists"}, missing: noInstance,
@@ -106,6 +105,7 @@ var (
 	modifyInstanceNetwork   = &action{name: "ModifyInstanceNetworkSpec", product: productECS, timeout: usualTimeout, write: true, token: true, busy: append(slices.Clone(instanceBusy), "UnknownError"), missing: noInstance}
 	modifyInstanceSpec      = &action{name: "ModifyInstanceSpec", product: productECS, timeout: 62 * time.Second, write: true, token: true, busy: instanceBusy, missing: noInstance}
 	modifySecurityGroup     = &action{name: "ModifySecurityGroupAttribute", product: productECS, timeout: usualTimeout, write: true, busy: groupBusy, missing: noGroup}
+	modifySecurityGroupRule = &action{name: "ModifySecurityGroupRule", product: productECS, timeout: usualTimeout, write: true, busy: groupBusy, missing: noGroup}
 	revokeSecurityGroup     = &action{
 		name: "RevokeSecurityGroup", product: productECS, timeout: usualTimeout, write: true, token: true,
 		busy: groupBusy, done: []string{"InvalidGroupAuthItem.NotFound", "SecurityGroupRule.NotFound", "InvalidSecurityGroupRule.RuleNotExist"}, missing: noGroup,
@@ -167,7 +167,7 @@ func (a *action) classify(code string, status int) Class {
 }
 
 // advice says what to do about a code, by the code's beginning up to a dot.
-var advice = map[string]string{
+var advice = map[string]string{ //nolint:gosec // G101 sees passwords in texts about passwords.
 	"InvalidAccessKeyId":          "The access key id is not known to Alibaba Cloud or is disabled. Check access_key (or the environment variable or profile that it comes from), and that the endpoint belongs to the same cloud (the international and the Chinese sites have separate accounts).",
 	"SignatureDoesNotMatch":       "The secret does not belong to the access key id. Check secret_key, and that it was copied without spaces or line ends.",
 	"IncompleteSignature":         "The secret does not belong to the access key id. Check secret_key, and that it was copied without spaces or line ends.",
@@ -198,7 +198,6 @@ var advice = map[string]string{
 	"InvalidVSwitchId":            "The vSwitch does not exist in this region. Check vswitch_id and the provider's region.",
 	"InvalidVpcId":                "The VPC does not exist in this region. Check vpc_id and the provider's region.",
 	"InvalidPassword":             "The password must have 8 to 30 characters from three of: upper case, lower case, digits, special characters.",
-	"InvalidOperation":            "",
 }
 
 func adviceFor(code string) string {

@@ -262,6 +262,16 @@ func (c *Client) RemoveRules(ctx context.Context, id string, ruleIDs []string) e
 	return nil
 }
 
+// DescribeRule changes the description of a rule, by its id. An empty one
+// clears the old.
+func (c *Client) DescribeRule(ctx context.Context, id, ruleID, description string) error {
+	err := c.groupCall(ctx, modifySecurityGroupRule, id, map[string]string{"SecurityGroupRuleId": ruleID, "Description": description})
+	if HasCode(err, "SecurityGroupRule.NotFound", "InvalidSecurityGroupRule.RuleNotExist") {
+		return &NotFoundError{Kind: "security group rule", ID: ruleID, Region: c.region}
+	}
+	return err
+}
+
 // GroupUsers is what keeps a group from being deleted.
 type GroupUsers struct {
 	Instances  []string // ids

@@ -3,6 +3,9 @@ package ecssim
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	_ "embed"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -37,6 +40,7 @@ type Runner interface {
 type DirectoryRunner struct {
 	Dir     string
 	Prepare func(m Machine, root string) error
+	Env     []string // added to the commands' environment
 }
 
 // Run runs a script with bash.
@@ -57,7 +61,9 @@ func (d DirectoryRunner) Run(ctx context.Context, m Machine, script []byte) ([]b
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-s")
 	cmd.Dir = root
-	cmd.Env = []string{"CC_ROOT=" + root, "HOME=" + root, "LANG=C", "PATH=" + filepath.Join(root, "bin") + string(os.PathListSeparator) + os.Getenv("PATH")}
+	// Without the folders of the system's administration: a command that has no
+	// stand-in must not change the host.
+	cmd.Env = append([]string{"CC_ROOT=" + root, "HOME=" + root, "LANG=C", "PATH=" + filepath.Join(root, "bin") + ":/usr/bin:/bin"}, d.Env...)
 	cmd.Stdin = bytes.NewReader(script)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
@@ -66,6 +72,44 @@ func (d DirectoryRunner) Run(ctx context.Context, m Machine, script []byte) ([]b
 		return out, exit.ExitCode(), ctx.Err()
 	}
 	return out, 0, err
+}
+
+//go:embed machine.sh
+var machineScript string
+
+// standIns are the programs that the script of a machine plays.
+var standIns = []string{"dnf", "rpm", "systemctl", "docker", "usermod", "id", "wget"}
+
+// AlibabaLinux3 prepares a directory as a fresh machine with Alibaba Cloud
+// Linux 3: stand-ins for its package manager, for systemd and for Docker, the
+// users root and ecs-user, and an SSH host key. A file fail/PROGRAM in it makes
+// that program print the file and fail.
+func AlibabaLinux3(_ Machine, root string) error {
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	// The wire form of RFC 8709: two strings, each after its length.
+	blob := append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), public...)
+	files := map[string]string{
+		"etc/os-release":                   "NAME=\"Alibaba Cloud Linux\"\nVERSION=\"3 (OpenAnolis Edition)\"\nID=\"alinux\"\nID_LIKE=\"rhel fedora centos anolis\"\nVERSION_ID=\"3\"\n",
+		"etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 " + base64.StdEncoding.EncodeToString(blob) + " root@simulated\n",
+		"sim/users":                        "root root\necs-user ecs-user\n",
+		"sim/packages":                     "",
+	}
+	for _, name := range standIns {
+		files["bin/"+name] = machineScript
+	}
+	for name, content := range files {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o700); err != nil { //nolint:gosec // G306: the stand-ins are programs.
+			return err
+		}
+	}
+	return nil
 }
 
 var assistantActions = map[string]func(*Server, *call) (reply, error){
