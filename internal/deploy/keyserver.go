@@ -21,16 +21,23 @@ import (
 // package.
 type KeyServerConfig = keyserver.Config
 
-// Parts of a [KeyServerConfig].
 type (
-	KeyServerTLS        = keyserver.TLSConfig        // its own certificate
-	KeyServerCollateral = keyserver.CollateralConfig // where collateral comes from
-	KeyServerSecret     = keyserver.SecretConfig     // what it may release
-	KeyServerRule       = keyserver.RuleConfig       // and to whom
-	KeyServerTCB        = keyserver.TCBConfig        // on which platforms
-	KeyServerAdmin      = keyserver.AdminConfig      // health checks
-	KeyServerLimits     = keyserver.LimitsConfig     // what clients can take
-	KeyServerDuration   = keyserver.Duration
+	// KeyServerTLS is its own certificate.
+	KeyServerTLS = keyserver.TLSConfig
+	// KeyServerCollateral is where collateral comes from.
+	KeyServerCollateral = keyserver.CollateralConfig
+	// KeyServerSecret is what it may release.
+	KeyServerSecret = keyserver.SecretConfig
+	// KeyServerRule is to whom.
+	KeyServerRule = keyserver.RuleConfig
+	// KeyServerTCB is on which platforms.
+	KeyServerTCB = keyserver.TCBConfig
+	// KeyServerAdmin is its listener for health checks.
+	KeyServerAdmin = keyserver.AdminConfig
+	// KeyServerLimits is what clients can take of it.
+	KeyServerLimits = keyserver.LimitsConfig
+	// KeyServerDuration is a duration in any of them.
+	KeyServerDuration = keyserver.Duration
 )
 
 // KeyServerConfigError holds every problem of a configuration.
