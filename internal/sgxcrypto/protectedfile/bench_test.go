@@ -1,0 +1,319 @@
+package protectedfile
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var (
+	benchReport = flag.Bool("pf.report", false, "measure against the machine's limits and print a report")
+	benchRounds = flag.Int("pf.rounds", 7, "rounds of the measurement in memory")
+	benchMemory = flag.Int64("pf.memory", 512<<20, "bytes of plaintext of the measurement in memory")
+	benchDisk   = flag.Int64("pf.disk", 2<<30, "bytes of the file of the measurement on disk; 0 for none")
+	benchLarge  = flag.Int64("pf.large", 8<<30, "bytes of the file whose encryption shows the peak memory; 0 for none")
+	benchDir    = flag.String("pf.dir", "", "where to put the files; the default is the folder for temporary ones")
+)
+
+// flat is a destination of a fixed size: writes to different places need no
+// lock.
+type flat []byte
+
+func (f flat) WriteAt(p []byte, off int64) (int, error) { return copy(f[off:], p), nil }
+
+// limit encrypts src to dst in blocks of a node, on all cores, each under a
+// fresh random key: what the format costs at least.
+func limit(src, dst []byte) {
+	var wg sync.WaitGroup
+	jobs := runtime.GOMAXPROCS(0)
+	part := len(src) / jobs / NodeSize * NodeSize
+	for j := range jobs {
+		wg.Go(func() {
+			keys := make([]byte, dataPerHash*keySize)
+			out := make([]byte, NodeSize+tagSize)
+			end := (j + 1) * part
+			if j == jobs-1 {
+				end = len(src) / NodeSize * NodeSize
+			}
+			for i, off := 0, j*part; off < end; i, off = i+1, off+NodeSize {
+				k := i % dataPerHash
+				if k == 0 {
+					_, _ = rand.Read(keys)
+				}
+				to := out
+				if off+NodeSize+tagSize <= end {
+					to = dst[off:] // the tag is overwritten by the next block
+				}
+				newGCM(keys[k*keySize:][:keySize]).Seal(to[:0], zeroNonce[:], src[off:off+NodeSize], nil)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// bareLimit does the same to one block per core that stays in its cache.
+func bareLimit(size int) {
+	var wg sync.WaitGroup
+	jobs := runtime.GOMAXPROCS(0)
+	for range jobs {
+		wg.Go(func() {
+			keys := make([]byte, dataPerHash*keySize)
+			in, out := make([]byte, NodeSize), make([]byte, NodeSize+tagSize)
+			for i := range size / NodeSize / jobs {
+				k := i % dataPerHash
+				if k == 0 {
+					_, _ = rand.Read(keys)
+				}
+				newGCM(keys[k*keySize:][:keySize]).Seal(out[:0], zeroNonce[:], in, nil)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func rate(size int64, d time.Duration) string {
+	return fmt.Sprintf("%.0f MB/s", float64(size)/1e6/d.Seconds())
+}
+
+func median[T int64 | float64 | time.Duration](v []T) T {
+	s := slices.Clone(v)
+	slices.Sort(s)
+	return s[len(s)/2]
+}
+
+// TestBenchReport prints what issue trackers and release notes quote. It is not
+// run by default:
+//
+//	go test ./internal/sgxcrypto/protectedfile -run '^TestBenchReport$' -v -timeout 60m -pf.report
+func TestBenchReport(t *testing.T) {
+	if !*benchReport {
+		t.Skip("not asked for: give -pf.report")
+	}
+	fmt.Printf("%s, %d cores, %s\n\n", cpuName(), runtime.GOMAXPROCS(0), runtime.Version())
+	reportMemory(t)
+	if *benchDisk > 0 {
+		reportDisk(t)
+	}
+}
+
+func cpuName() string {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	for line := range strings.Lines(string(info)) {
+		if name, ok := strings.CutPrefix(line, "model name"); ok {
+			return strings.Trim(name, " \t\n:")
+		}
+	}
+	return runtime.GOARCH
+}
+
+func reportMemory(t *testing.T) {
+	size := *benchMemory
+	src := make([]byte, size)
+	if _, err := rand.Read(src); err != nil {
+		t.Fatal(err)
+	}
+	fileSize, err := FileSize(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, out := make(flat, fileSize), make(flat, size)
+	ctx := context.Background()
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(src, file) // the kernel gives memory when it is first touched
+	copy(out, src)
+	read := ReaderOptions{Path: testPath}
+	work := []struct {
+		name string
+		do   func()
+		took []time.Duration
+		cpu  []time.Duration
+	}{
+		{name: "limit", do: func() { limit(src, file) }},
+		{name: "bare limit", do: func() { bareLimit(int(size)) }},
+		{name: "encrypt", do: func() {
+			_, err := Encrypt(ctx, file, bytes.NewReader(src), testKey, WriterOptions{Path: testPath, Size: size})
+			must(err)
+		}},
+		{name: "decrypt", do: func() {
+			_, err := Decrypt(ctx, out, bytes.NewReader(file), fileSize, testKey, read)
+			must(err)
+		}},
+		{name: "verify", do: func() {
+			_, err := Verify(ctx, bytes.NewReader(file), fileSize, testKey, read)
+			must(err)
+		}},
+		{name: "encrypt, unknown size", do: func() {
+			_, err := Encrypt(ctx, file, struct{ io.Reader }{bytes.NewReader(src)}, testKey, WriterOptions{Path: testPath})
+			must(err)
+		}},
+		{name: "encrypt, reproducible", do: func() {
+			_, err := EncryptReproducible(ctx, file, bytes.NewReader(src), size, testKey, WriterOptions{Path: testPath})
+			must(err)
+		}},
+	}
+	for range *benchRounds {
+		for i := range work {
+			w := &work[i]
+			runtime.GC()
+			start, cpu := time.Now(), cpuTime(t)
+			w.do()
+			w.took, w.cpu = append(w.took, time.Since(start)), append(w.cpu, cpuTime(t)-cpu)
+		}
+	}
+	fmt.Printf("in memory, %d MiB, median of %d rounds in turn\n", size>>20, *benchRounds)
+	for i := range work {
+		w := &work[i]
+		ratio := func(of func(i int) []time.Duration) float64 {
+			r := make([]float64, len(w.took))
+			for j := range r {
+				r[j] = of(0)[j].Seconds() / of(i)[j].Seconds()
+			}
+			return median(r)
+		}
+		fmt.Printf("  %-24s %12s  %.2f of the limit's rate, %.2f by processor time (%s per core)\n", w.name, rate(size, median(w.took)),
+			ratio(func(i int) []time.Duration { return work[i].took }), ratio(func(i int) []time.Duration { return work[i].cpu }), rate(size, median(w.cpu)))
+	}
+	fmt.Println()
+}
+
+// cpuTime is the processor time of this process on all cores. Unlike the time
+// on the clock it does not suffer when the machine has other work.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// run runs a command and returns how long it took and its peak memory in KiB.
+func run(t *testing.T, name string, args ...string) (time.Duration, int64) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	start := time.Now()
+	out, err := cmd.CombinedOutput()
+	took := time.Since(start)
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return took, 0
+	}
+	return took, usage.Maxrss
+}
+
+func reportDisk(t *testing.T) {
+	dir, err := os.MkdirTemp(*benchDir, "pf-bench-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	ccctl := at("ccctl")
+	run(t, "go", "build", "-o", ccctl, "../../../cmd/ccctl")
+	run(t, ccctl, "pf", "gen-key", "-w", at("key"))
+	fill(t, at("plain"), *benchDisk)
+
+	work := []struct {
+		name string
+		do   func() (time.Duration, int64)
+		took []time.Duration
+		rss  int64
+	}{
+		{name: "cp && sync", do: func() (time.Duration, int64) {
+			return run(t, "sh", "-c", fmt.Sprintf("cp %s %s && sync %[2]s", at("plain"), at("copy")))
+		}},
+		{name: "encrypt", do: func() (time.Duration, int64) {
+			return run(t, ccctl, "pf", "encrypt", "-w", at("key"), "-i", at("plain"), "-o", at("x.pf"), "--path", "x")
+		}},
+		{name: "decrypt", do: func() (time.Duration, int64) {
+			return run(t, ccctl, "pf", "decrypt", "-w", at("key"), "-i", at("x.pf"), "-o", at("back"), "--path", "x")
+		}},
+		{name: "verify", do: func() (time.Duration, int64) {
+			return run(t, ccctl, "pf", "verify", "-w", at("key"), "--path", "x", at("x.pf"))
+		}},
+		{name: "encrypt, reproducible", do: func() (time.Duration, int64) {
+			return run(t, ccctl, "pf", "encrypt", "-w", at("key"), "-i", at("plain"), "-o", at("y.pf"), "--path", "x", "--reproducible")
+		}},
+	}
+	for range 5 {
+		for i := range work {
+			w := &work[i]
+			for _, old := range []string{"copy", "back", "y.pf"} {
+				_ = os.Remove(at(old))
+			}
+			run(t, "sync")
+			took, rss := w.do()
+			w.took, w.rss = append(w.took, took), max(w.rss, rss)
+		}
+	}
+	fmt.Printf("on disk, %d MiB, median of 5 rounds in turn\n", *benchDisk>>20)
+	for i := range work {
+		w := &work[i]
+		fmt.Printf("  %-24s %12s  %.2f times cp && sync  peak RSS %d MiB\n", w.name, rate(*benchDisk, median(w.took)),
+			median(w.took).Seconds()/median(work[0].took).Seconds(), w.rss>>10)
+	}
+	for _, name := range []string{"plain", "copy", "back", "x.pf", "y.pf"} {
+		_ = os.Remove(at(name))
+	}
+	if *benchLarge == 0 {
+		return
+	}
+	fill(t, at("plain"), *benchLarge)
+	fmt.Printf("\npeak memory, %d MiB\n", *benchLarge>>20)
+	for _, w := range []struct{ name, command string }{
+		{"encrypt", "$CCCTL pf encrypt -w key -i plain -o x.pf"},
+		{"decrypt", "$CCCTL pf decrypt -w key -i x.pf -o back && rm back"},
+		{"verify", "$CCCTL pf verify -w key x.pf"},
+		{"rewrap", "$CCCTL pf gen-key -w new && $CCCTL pf rewrap -w key --new-wrap-key new x.pf && rm x.pf"},
+		{"encrypt a pipe", "cat plain | $CCCTL pf encrypt -w key -i - -o x.pf && rm x.pf"},
+		{"encrypt, reproducible", "$CCCTL pf encrypt -w key -i plain -o x.pf --reproducible"},
+	} {
+		took, rss := run(t, "sh", "-c", "cd "+dir+" && export CCCTL=./ccctl && "+w.command)
+		fmt.Printf("  %-24s %12s  peak RSS %d MiB\n", w.name, rate(*benchLarge, took), rss>>10)
+	}
+}
+
+// fill makes a file of random bytes, a block of them repeated.
+func fill(t *testing.T, path string, size int64) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	block := make([]byte, 1<<20)
+	if _, err := rand.Read(block); err != nil {
+		t.Fatal(err)
+	}
+	for ; size > 0; size -= int64(len(block)) {
+		if _, err := f.Write(block[:min(size, int64(len(block)))]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+}
