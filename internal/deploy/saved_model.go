@@ -53,12 +53,12 @@ type SavedModel struct {
 }
 
 // VersionDir is the directory that is published.
-func (s *SavedModelSpec) VersionDir() string {
+func (s SavedModelSpec) VersionDir() string {
 	return filepath.Join(s.ExportDir, strconv.FormatInt(s.Version, 10))
 }
 
 // File is the path of the published saved_model.pb.
-func (s *SavedModelSpec) File() string { return filepath.Join(s.VersionDir(), savedmodel.FileName) }
+func (s SavedModelSpec) File() string { return filepath.Join(s.VersionDir(), savedmodel.FileName) }
 
 // PlanSavedModel tells what [PublishSavedModel] would make, without writing
 // anything. With a key, the model is converted in memory for its digest. The
@@ -130,7 +130,7 @@ func PublishSavedModel(ctx context.Context, spec SavedModelSpec, opts PublishOpt
 }
 
 // convert opens the source and prepares the conversion for f.
-func (s *SavedModelSpec) convert(ctx context.Context, f func(*conversion) error) error {
+func (s SavedModelSpec) convert(ctx context.Context, f func(*conversion) error) error {
 	fail := func(err error) error { return fmt.Errorf("convert %s: %w", s.Source, err) }
 	if s.Version < 0 {
 		return fail(fmt.Errorf("model version %d is negative, and TensorFlow Serving does not count so", s.Version))
@@ -202,7 +202,7 @@ const (
 	intoVersion                   // it exists, and its file is missing or may be replaced
 )
 
-func (s *SavedModelSpec) decide(ctx context.Context, c *conversion, replace bool) (publishing, error) {
+func (s SavedModelSpec) decide(ctx context.Context, c *conversion, replace bool) (publishing, error) {
 	fail := func(format string, a ...any) (publishing, error) {
 		return 0, fmt.Errorf("publish %s: %w: "+format, append([]any{s.File(), ErrModelExists}, a...)...)
 	}
@@ -231,7 +231,7 @@ func (s *SavedModelSpec) decide(ctx context.Context, c *conversion, replace bool
 }
 
 // publish does it. What is in the model goes to sums too.
-func (s *SavedModelSpec) publish(ctx context.Context, what publishing, c *conversion, sums io.Writer) error {
+func (s SavedModelSpec) publish(ctx context.Context, what publishing, c *conversion, sums io.Writer) error {
 	dst := io.MultiWriter(sums, progressWriter(s.Progress))
 	switch what {
 	case newVersion:
@@ -246,7 +246,7 @@ func (s *SavedModelSpec) publish(ctx context.Context, what publishing, c *conver
 
 // checkSiblings refuses a second spelling of the same version, such as 001: the
 // server would take one of them.
-func (s *SavedModelSpec) checkSiblings() error {
+func (s SavedModelSpec) checkSiblings() error {
 	entries, err := os.ReadDir(s.ExportDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -264,7 +264,7 @@ func (s *SavedModelSpec) checkSiblings() error {
 }
 
 // compare tells whether the published file has the bytes of the conversion.
-func (s *SavedModelSpec) compare(ctx context.Context, c *conversion) (bool, error) {
+func (s SavedModelSpec) compare(ctx context.Context, c *conversion) (bool, error) {
 	f, info, err := openRegular(s.File())
 	if err != nil {
 		return false, err
@@ -300,7 +300,7 @@ func (w *comparer) Write(p []byte) (int, error) {
 }
 
 // publishDir publishes a version that does not exist yet.
-func (s *SavedModelSpec) publishDir(ctx context.Context, c *conversion, sums io.Writer) error {
+func (s SavedModelSpec) publishDir(ctx context.Context, c *conversion, sums io.Writer) error {
 	temp, err := os.MkdirTemp(s.ExportDir, "."+strconv.FormatInt(s.Version, 10)+".tmp-")
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", s.File(), pathCause(err))

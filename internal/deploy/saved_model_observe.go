@@ -124,3 +124,53 @@ func removeEmpty(dir string) error {
 	}
 	return atomicfile.SyncDir(filepath.Dir(dir))
 }
+
+// AdoptSavedModel finds out how the published model of ExportDir and Version
+// was made from the source: it fills in the inputs and outputs of the spec, in
+// the fewest words. The error wraps [ErrModelChanged] when the model was made of
+// something else or by something else.
+func AdoptSavedModel(ctx context.Context, spec SavedModelSpec) (SavedModelSpec, error) {
+	info, err := InspectSavedModel(spec.File())
+	if err != nil {
+		return spec, err
+	}
+	if info.Kind != savedmodel.SavedModel || len(info.MetaGraphs) != 1 || len(info.MetaGraphs[0].Signatures) != 1 {
+		return spec, fmt.Errorf("adopt %s: %w: it is a %s with %d graphs, and one with one signature is made here",
+			spec.File(), ErrModelChanged, info.Kind, len(info.MetaGraphs))
+	}
+	signature := info.MetaGraphs[0].Signatures[0]
+	for _, typed := range []bool{false, true} {
+		if spec.Inputs, err = adoptTensors(savedmodel.Input, signature.Inputs, typed); err != nil {
+			return spec, fmt.Errorf("adopt %s: %w", spec.File(), err)
+		}
+		if spec.Outputs, err = adoptTensors(savedmodel.Output, signature.Outputs, typed); err != nil {
+			return spec, fmt.Errorf("adopt %s: %w", spec.File(), err)
+		}
+		if err = CompareSavedModel(ctx, spec); err == nil {
+			return spec, nil
+		}
+	}
+	return spec, err
+}
+
+// adoptTensors words a signature's tensors; the dtype and shape only if typed.
+func adoptTensors(role savedmodel.Role, tensors []savedmodel.SignatureTensor, typed bool) ([]savedmodel.TensorSpec, error) {
+	specs := make([]savedmodel.TensorSpec, 0, len(tensors))
+	for _, t := range tensors {
+		spec, err := savedmodel.ParseTensorSpec(t.Tensor)
+		if err != nil {
+			return nil, err
+		}
+		if typed {
+			spec.DType, spec.Shape = t.DType, t.Shape
+		}
+		specs = append(specs, spec)
+	}
+	keyed := savedmodel.WithKeys(role, specs)
+	for i, t := range tensors {
+		if keyed[i].Key != t.Key {
+			specs[i].Key = t.Key
+		}
+	}
+	return specs, nil
+}

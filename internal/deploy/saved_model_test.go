@@ -487,3 +487,55 @@ func TestInspectSavedModelErrors(t *testing.T) {
 		t.Errorf("%+v, %v", info, err)
 	}
 }
+
+// TestAdoptSavedModel finds the words that a model was converted with.
+func TestAdoptSavedModel(t *testing.T) {
+	for _, tt := range []struct{ inputs, outputs, want string }{
+		{"input", "predict", "input predict"},
+		{"input=input:0", "predict=predict@float32", "input predict"},
+		{"image=input@float32[2,8,8,1]", "predict", "image=input@float32[2,8,8,1] predict@float32[-1,10]"},
+		{"input", "predict,pool,loud=conv1/Relu", "input loud=conv1/Relu,pool,predict"},
+	} {
+		spec := modelSpec(t)
+		bare := spec
+		var err error
+		if spec.Inputs, err = savedmodel.ParseTensorSpecs(tt.inputs); err != nil {
+			t.Fatal(err)
+		}
+		if spec.Outputs, err = savedmodel.ParseTensorSpecs(tt.outputs); err != nil {
+			t.Fatal(err)
+		}
+		publishModel(t, spec, PublishOptions{})
+		got, err := AdoptSavedModel(t.Context(), bare)
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := func(specs []savedmodel.TensorSpec) string {
+			var all []string
+			for _, s := range specs {
+				all = append(all, s.String())
+			}
+			return strings.Join(all, ",")
+		}
+		if got := words(got.Inputs) + " " + words(got.Outputs); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
+		otherModel(t, bare)
+		if _, err := AdoptSavedModel(t.Context(), bare); !errors.Is(err, ErrModelChanged) {
+			t.Errorf("another source: %v", err)
+		}
+	}
+	spec := modelSpec(t)
+	if _, err := AdoptSavedModel(t.Context(), spec); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no model: %v", err)
+	}
+	if err := os.MkdirAll(spec.VersionDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(spec.Source, spec.File()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := AdoptSavedModel(t.Context(), spec); !errors.Is(err, ErrModelChanged) || !strings.Contains(err.Error(), "it is a frozen graph with 0 graphs") {
+		t.Errorf("a frozen graph in its place: %v", err)
+	}
+}

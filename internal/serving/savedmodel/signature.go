@@ -49,6 +49,12 @@ type TensorSpec struct {
 	Shape Shape    // likewise; narrows an unknown shape
 }
 
+// Equal tells that two specs ask for the same, key and all.
+func (s TensorSpec) Equal(o TensorSpec) bool {
+	return s.Key == o.Key && s.Node == o.Node && s.Port == o.Port && s.DType == o.DType &&
+		s.Shape.Known == o.Shape.Known && slices.Equal(s.Shape.Dims, o.Shape.Dims)
+}
+
 // ParseTensorSpec reads [key=]node[:port][@dtype[shape]], such as "predict",
 // "scores=detect:1" or "image=decode@float32[-1,224,224,3]".
 func ParseTensorSpec(s string) (TensorSpec, error) {
@@ -132,6 +138,29 @@ func ParseTensorSpecs(s string) ([]TensorSpec, error) {
 	return specs, nil
 }
 
+// WithKeys is what a list of specs stands for: none is the node "input" or
+// "predict", and a spec without key gets the one that [Options] tells.
+func WithKeys(role Role, specs []TensorSpec) []TensorSpec {
+	key := DefaultInputKey
+	if role == Output {
+		key = DefaultOutputKey
+	}
+	if len(specs) == 0 {
+		return []TensorSpec{{Key: key, Node: key}}
+	}
+	keyed := slices.Clone(specs)
+	for i := range keyed {
+		switch {
+		case keyed[i].Key != "":
+		case len(specs) > 1:
+			keyed[i].Key = keyed[i].Node
+		default:
+			keyed[i].Key = key
+		}
+	}
+	return keyed
+}
+
 // Tensor is the node and port, as a signature names it.
 func (s TensorSpec) Tensor() string { return s.Node + ":" + strconv.Itoa(int(s.Port)) }
 
@@ -181,29 +210,17 @@ type resolved struct {
 
 // resolve finds the tensors of one side of the signature in the graph.
 func resolve(in *inference, role Role, specs []TensorSpec) ([]resolved, error) {
-	if len(specs) == 0 {
-		key := DefaultInputKey
-		if role == Output {
-			key = DefaultOutputKey
-		}
-		specs = []TensorSpec{{Node: key}}
-	}
 	var tensors []resolved
-	for _, spec := range specs {
+	keyed := WithKeys(role, specs)
+	for i, spec := range keyed {
+		if len(specs) > 0 {
+			spec = specs[i] // errors speak of what the caller wrote
+		}
 		t, err := resolveOne(in, role, spec)
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case spec.Key != "":
-			t.Key = spec.Key
-		case len(specs) > 1:
-			t.Key = spec.Node
-		case role == Output:
-			t.Key = DefaultOutputKey
-		default:
-			t.Key = DefaultInputKey
-		}
+		t.Key = keyed[i].Key
 		for _, o := range tensors {
 			switch {
 			case o.at == t.at && role == Input:

@@ -2,6 +2,7 @@ package savedmodel
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -181,5 +182,43 @@ func TestSuggestionsAreShort(t *testing.T) {
 	_, err = resolve(newInference(g), Output, nil)
 	if err == nil || !strings.HasSuffix(err.Error(), "it has no node that nobody consumes") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestWithKeys(t *testing.T) {
+	specs := func(s string) []TensorSpec {
+		if s == "" {
+			return nil
+		}
+		parsed, err := ParseTensorSpecs(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parsed
+	}
+	tests := []struct {
+		role     Role
+		in, want string
+	}{
+		{Input, "", "input=input"},
+		{Output, "", "predict=predict"},
+		{Input, "x:1", "input=x:1"},
+		{Output, "x@float32[2]", "predict=x@float32[2]"},
+		{Output, "a=x,y,z:2", "a=x,y=y,z=z:2"},
+	}
+	for _, tt := range tests {
+		in := specs(tt.in)
+		got := WithKeys(tt.role, in)
+		if !slices.EqualFunc(got, specs(tt.want), TensorSpec.Equal) {
+			t.Errorf("%q became %v, want %s", tt.in, got, tt.want)
+		}
+		if !slices.EqualFunc(in, specs(tt.in), TensorSpec.Equal) {
+			t.Errorf("%q was changed to %v", tt.in, in)
+		}
+	}
+	for _, other := range []string{"b=x:1@float32[2]", "a=y:1@float32[2]", "a=x:2@float32[2]", "a=x:1@int32[2]", "a=x:1@float32[3]", "a=x:1@float32"} {
+		if specs("a=x:1@float32[2]")[0].Equal(specs(other)[0]) {
+			t.Errorf("equal to %s", other)
+		}
 	}
 }
