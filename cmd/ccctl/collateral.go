@@ -11,10 +11,11 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
-	"github.com/spf13/cobra"
 )
 
 func newCollateralCommand(u *ui) *cobra.Command {
@@ -110,7 +111,7 @@ func readBundle(name string) (*pccs.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close()
 	bundle, err := pccs.ReadBundle(f)
 	if err != nil {
 		return nil, withCode(exitFormat, fmt.Errorf("%s: %w", name, err))

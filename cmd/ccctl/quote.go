@@ -11,9 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
-	"github.com/spf13/cobra"
 )
 
 func newQuoteCommand(u *ui) *cobra.Command {
@@ -49,7 +50,7 @@ func readQuote(name string) (*quote.Quote, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, quote.MaxSize+1))
 	if err != nil {
 		return nil, err

@@ -6,11 +6,12 @@ import (
 	"os"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // simulatedAt is the time that simulated evidence in scripts is made for: 2026-11-02T10:00:00Z.

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
-	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 )
 
 func newQuoteVerify(u *ui) *cobra.Command {

@@ -84,6 +84,8 @@ func (c *chain) root() *x509.Certificate { return c.certs[len(c.certs)-1] }
 const (
 	pemBegin     = "-----BEGIN CERTIFICATE-----"
 	pemBeginMark = "-----BEGIN"
+	// asciiSpace is the white space that may stand around PEM and hex text.
+	asciiSpace = " \t\r\n"
 	// maxChainSize bounds PEM text, in bytes. Real chains have under 4 KiB.
 	maxChainSize = 64 << 10
 )
@@ -97,7 +99,7 @@ func parseCertificates(text []byte, stage Stage, what string) ([]*x509.Certifica
 	if len(text) > maxChainSize {
 		return nil, formatError(fmt.Sprintf("%d bytes", len(text)), fmt.Sprintf("at most %d", maxChainSize))
 	}
-	rest := bytes.TrimSpace(bytes.TrimSuffix(text, []byte{0}))
+	rest := bytes.Trim(bytes.TrimSuffix(text, []byte{0}), asciiSpace)
 	if len(rest) == 0 {
 		return nil, formatError("no certificate", "PEM certificates")
 	}
@@ -120,7 +122,7 @@ func parseCertificates(text []byte, stage Stage, what string) ([]*x509.Certifica
 			return nil, &Error{Stage: stage, Reason: reason, What: fmt.Sprintf("%s: certificate %d", what, len(certs)+1), Err: err}
 		}
 		certs = append(certs, cert)
-		rest = bytes.TrimSpace(after)
+		rest = bytes.TrimLeft(after, asciiSpace)
 	}
 	return certs, nil
 }

@@ -82,7 +82,7 @@ func crlDER(data []byte) ([]byte, error) {
 	if len(data) > 0 && data[0] == 0x30 {
 		return data, nil
 	}
-	text := bytes.TrimSpace(data)
+	text := bytes.Trim(data, asciiSpace)
 	if bytes.HasPrefix(text, []byte("-----BEGIN X509 CRL-----")) {
 		block, rest := pem.Decode(text)
 		if block == nil || len(rest) > 0 || len(block.Headers) > 0 || bytes.Count(text, []byte(pemBeginMark)) != 1 {

@@ -69,7 +69,7 @@ func (d *document) readDates(o object) {
 	if o.r.err == nil && d.nextUpdate.Before(d.issued) {
 		o.fail(ReasonDate, "nextUpdate", stamp(d.nextUpdate), "at or after issueDate "+stamp(d.issued))
 	}
-	d.evaluation = uint32(o.number("tcbEvaluationDataNumber", math.MaxUint32, ReasonFormat)) //nolint:gosec // bounded by the call
+	d.evaluation = uint32(o.number("tcbEvaluationDataNumber", math.MaxUint32, ReasonFormat))
 }
 
 // checkDates holds the signing chain and the document against the time.
@@ -91,7 +91,7 @@ func asSigningChain(err error) error {
 		return err
 	}
 	folded := *e
-	switch e.Reason { //nolint:exhaustive // the rest folds into one
+	switch e.Reason {
 	case ReasonUntrustedRoot, ReasonNotYetValid:
 	case ReasonExpired:
 		folded.Reason = ReasonSigningChainExpired

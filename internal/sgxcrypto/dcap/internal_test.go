@@ -15,8 +15,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 	"pgregory.net/rapid"
+
+	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 )
 
 // TestConverge compares the whole truth table with what Intel's library gave for each pair.

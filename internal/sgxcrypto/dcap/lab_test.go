@@ -223,12 +223,12 @@ func (l *lab) qeIdentity(change func(*sgxsim.QEIdentity)) {
 }
 
 // replace substitutes the first of a text, which must be there.
-func (l *lab) replace(text []byte, old, new string) []byte {
+func (l *lab) replace(text []byte, old, replacement string) []byte {
 	l.tb.Helper()
 	if !bytes.Contains(text, []byte(old)) {
 		l.tb.Fatalf("%q is not in %.300s", old, text)
 	}
-	return bytes.Replace(text, []byte(old), []byte(new), 1)
+	return bytes.Replace(text, []byte(old), []byte(replacement), 1)
 }
 
 // tcbText signs a TCB info after substitutions in its text.
@@ -308,7 +308,9 @@ func pemOf(blockType string, der []byte) []byte {
 
 func crlf(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")) }
 
-func text(b []byte, old, new string) []byte { return []byte(strings.Replace(string(b), old, new, 1)) }
+func text(b []byte, old, replacement string) []byte {
+	return []byte(strings.Replace(string(b), old, replacement, 1))
+}
 
 // critical adds an unknown critical extension.
 func critical(extensions []pkix.Extension) []pkix.Extension {

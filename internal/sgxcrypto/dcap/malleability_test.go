@@ -86,7 +86,7 @@ func TestOneByteOfCollateral(t *testing.T) {
 		step int
 	}{
 		{"TCB info", func(c *dcap.Collateral) *[]byte { return &c.TCBInfo }, 7},
-		{"TCB info chain", func(c *dcap.Collateral) *[]byte { return &c.TCBInfoIssuerChain }, 5},
+		{"TCB info chain", func(c *dcap.Collateral) *[]byte { return &c.TCBInfoIssuerChain }, 1},
 		{"QE identity", func(c *dcap.Collateral) *[]byte { return &c.QEIdentity }, 3},
 		{"QE identity chain", func(c *dcap.Collateral) *[]byte { return &c.QEIdentityIssuerChain }, 5},
 		{"PCK CRL", func(c *dcap.Collateral) *[]byte { return &c.PCKCRL }, 1},

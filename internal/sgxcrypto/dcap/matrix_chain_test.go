@@ -42,8 +42,8 @@ func chainRows() []row {
 
 func chainFormRows() []row {
 	const format, missing = "pck_chain/format", "pck_chain/missing"
-	markers := func(name, old, new string) attempt {
-		return attempt{name: name, want: format, make: func(l *lab) { l.chain(text(l.p.PCKChain(), old, new)) }}
+	markers := func(name, old, replacement string) attempt {
+		return attempt{name: name, want: format, make: func(l *lab) { l.chain(text(l.p.PCKChain(), old, replacement)) }}
 	}
 	const begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 	order := func(name, want string, pick func(p *sgxsim.Platform) []*sgxsim.Authority) attempt {

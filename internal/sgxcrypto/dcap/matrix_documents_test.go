@@ -61,8 +61,8 @@ func (d document) bytesOf(reason, name string, change func(l *lab, b []byte) []b
 	return a
 }
 
-func (d document) text(reason, name, old, new string) attempt {
-	return d.bytesOf(reason, name, func(l *lab, b []byte) []byte { return l.replace(b, old, new) })
+func (d document) text(reason, name, old, replacement string) attempt {
+	return d.bytesOf(reason, name, func(l *lab, b []byte) []byte { return l.replace(b, old, replacement) })
 }
 
 func (d document) literal(reason, name, body string) attempt {
@@ -335,13 +335,13 @@ func everyByte(t *testing.T) {
 }
 
 func missingChain(t *testing.T) {
-	for name, clear := range map[string]func(*dcap.Collateral){
+	for name, remove := range map[string]func(*dcap.Collateral){
 		"tcb_info_issuer_chain":    func(c *dcap.Collateral) { c.TCBInfoIssuerChain = nil },
 		"qe_identity_issuer_chain": func(c *dcap.Collateral) { c.QEIdentityIssuerChain = nil },
 		"pck_crl_issuer_chain":     func(c *dcap.Collateral) { c.PCKCRLIssuerChain = nil },
 	} {
 		l := newLab(t, "")
-		clear(l.collateral())
+		remove(l.collateral())
 		if _, err := l.verify(nil); code(err) != "collateral_missing/"+name {
 			t.Errorf("without %s: %s", name, code(err))
 		}
@@ -476,13 +476,13 @@ func tcbInfoFieldRows(d document) []row {
 }
 
 // v2 signs a TCB info of version 2 after a substitution.
-func v2(old, new string) func(*lab) {
+func v2(old, replacement string) func(*lab) {
 	return func(l *lab) {
 		info := l.p.TCBInfo(labTime, l.p.Standard)
 		info.Version = 2
 		object, err := info.Object()
 		l.must(err)
-		l.collateral().TCBInfo, err = l.p.TCBSigner.SignJSON("tcbInfo", l.replace(object, old, new))
+		l.collateral().TCBInfo, err = l.p.TCBSigner.SignJSON("tcbInfo", l.replace(object, old, replacement))
 		l.must(err)
 	}
 }

@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
-	"github.com/google/go-cmp/cmp"
 )
 
 // at checks the status that platform and QE have come to.

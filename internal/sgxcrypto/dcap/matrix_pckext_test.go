@@ -7,9 +7,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
-	"github.com/google/go-cmp/cmp"
 )
 
 // pairs is what the SGX extension consists of.
@@ -235,8 +236,8 @@ func lengths() []attempt {
 // otherTypes gives each value a type it does not have.
 func otherTypes() []attempt {
 	var all []attempt
-	add := func(name string, make func(*lab)) {
-		all = append(all, attempt{name: name, want: "pck_extensions/type", make: make})
+	add := func(name string, change func(*lab)) {
+		all = append(all, attempt{name: name, want: "pck_extensions/type", make: change})
 	}
 	for i, name := range []string{"PPID", "", "PCE-ID", "FMSPC", "SGX type", "instance id"} {
 		if name != "" {

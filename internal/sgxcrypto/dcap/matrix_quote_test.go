@@ -89,6 +89,7 @@ func quoteRows() []row {
 			{name: "after", want: "pck_chain/format", make: func(l *lab) { l.chain(l.p.PCKChain(), []byte("see also")) }},
 			{name: "before", want: "pck_chain/format", make: func(l *lab) { l.chain([]byte("PCK:\n"), l.p.PCKChain()) }},
 			{name: "NUL in the middle", want: "pck_chain/format", make: func(l *lab) { l.chain(l.p.PCK.PEM(), []byte{0}, l.p.CA().PEM(), l.p.Root.PEM()) }},
+			{name: "vertical tab", want: "pck_chain/format", make: func(l *lab) { l.chain(l.p.PCKChain(), []byte{'\v'}) }},
 			{name: "two NUL", want: "pck_chain/format", make: func(l *lab) { l.chain(l.p.PCKChain(), []byte{0, 0}) }},
 			{name: "headers", want: "pck_chain/format", make: func(l *lab) {
 				l.chain(text(l.p.PCKChain(), "CERTIFICATE-----\n", "CERTIFICATE-----\nProc-Type: 4\n\n"))

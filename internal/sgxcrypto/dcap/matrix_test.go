@@ -30,8 +30,8 @@ type attempt struct {
 }
 
 // one is a row of one attempt.
-func one(id int, want string, make func(*lab)) row {
-	return row{id: id, attempts: []attempt{{make: make, want: want}}}
+func one(id int, want string, change func(*lab)) row {
+	return row{id: id, attempts: []attempt{{make: change, want: want}}}
 }
 
 // matrix is all rows.

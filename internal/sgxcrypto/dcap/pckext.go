@@ -154,7 +154,7 @@ func (r *extensionReader) pck(value []byte, ca string) *PCK {
 	}
 	r.octets(fields, arcPCEID, "PCE-ID", pck.PCEID[:])
 	r.octets(fields, arcFMSPC, "FMSPC", pck.FMSPC[:])
-	pck.SGXType = SGXType(r.number(fields, arcSGXType, "SGX type", asn1.TagEnum, int(SGXScalableIntegrity))) //nolint:gosec // at most 2
+	pck.SGXType = SGXType(r.number(fields, arcSGXType, "SGX type", asn1.TagEnum, int(SGXScalableIntegrity)))
 	if ca == CAPlatform {
 		r.octets(fields, arcInstanceID, "platform instance id", make([]byte, 16))
 		if conf := r.take(fields, arcConfiguration, "configuration"); r.err == nil {
@@ -167,9 +167,9 @@ func (r *extensionReader) pck(value []byte, ca string) *PCK {
 func (r *extensionReader) tcb(value asn1.RawValue, pck *PCK) {
 	fields := r.sequence(value.FullBytes, below(arcTCB), "TCB", arcCPUSVN)
 	for i := range tcbComponents {
-		pck.Components[i] = uint8(r.number(fields, i+1, fmt.Sprintf("TCB component %02d", i+1), asn1.TagInteger, 255)) //nolint:gosec // at most 255
+		pck.Components[i] = uint8(r.number(fields, i+1, fmt.Sprintf("TCB component %02d", i+1), asn1.TagInteger, 255))
 	}
-	pck.PCESVN = uint16(r.number(fields, arcPCESVN, "PCESVN", asn1.TagInteger, 65535)) //nolint:gosec // at most 65535
+	pck.PCESVN = uint16(r.number(fields, arcPCESVN, "PCESVN", asn1.TagInteger, 65535))
 	r.octets(fields, arcCPUSVN, "CPUSVN", pck.CPUSVN[:])
 }
 

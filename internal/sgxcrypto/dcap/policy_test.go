@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
-	"github.com/google/go-cmp/cmp"
 )
 
 // wanted is a verdict and the policy that wants exactly it.

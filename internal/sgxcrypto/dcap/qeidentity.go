@@ -62,10 +62,10 @@ func (q *qeIdentity) read(o object) {
 	o.hexBytes("attributes", q.attributes[:])
 	o.hexBytes("attributesMask", q.attributesMask[:])
 	o.hexBytes("mrsigner", q.mrsigner[:])
-	q.isvProdID = uint16(o.number("isvprodid", 65535, ReasonFormat)) //nolint:gosec // bounded by the call
+	q.isvProdID = uint16(o.number("isvprodid", 65535, ReasonFormat))
 	for _, l := range o.list("tcbLevels", ReasonLevels) {
 		q.levels = append(q.levels, qeLevel{
-			isvsvn:     uint16(l.object("tcb", ReasonLevels).number("isvsvn", 65535, ReasonLevels)), //nolint:gosec // bounded by the call
+			isvsvn:     uint16(l.object("tcb", ReasonLevels).number("isvsvn", 65535, ReasonLevels)),
 			date:       l.date("tcbDate"),
 			status:     l.status("tcbStatus", isQEStatus),
 			advisories: l.advisories(),

@@ -88,14 +88,14 @@ func (t *tcbInfo) readID(o object) {
 func (t *tcbInfo) readLevel(o object) tcbLevel {
 	tcb := o.object("tcb", ReasonLevels)
 	l := tcbLevel{
-		pcesvn:     uint16(tcb.number("pcesvn", 65535, ReasonLevels)), //nolint:gosec // bounded by the call
+		pcesvn:     uint16(tcb.number("pcesvn", 65535, ReasonLevels)),
 		date:       o.date("tcbDate"),
 		status:     o.status("tcbStatus", func(Status) bool { return true }),
 		advisories: o.advisories(),
 	}
 	if t.version == 2 {
 		for i := range l.components {
-			l.components[i] = uint8(tcb.number(fmt.Sprintf("sgxtcbcomp%02dsvn", i+1), 255, ReasonLevels)) //nolint:gosec // bounded by the call
+			l.components[i] = uint8(tcb.number(fmt.Sprintf("sgxtcbcomp%02dsvn", i+1), 255, ReasonLevels))
 		}
 		return l
 	}
@@ -105,7 +105,7 @@ func (t *tcbInfo) readLevel(o object) tcbLevel {
 		return l
 	}
 	for i, c := range components {
-		l.components[i] = uint8(c.number("svn", 255, ReasonLevels)) //nolint:gosec // bounded by the call
+		l.components[i] = uint8(c.number("svn", 255, ReasonLevels))
 	}
 	return l
 }

@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/testshared"
-	"github.com/google/go-cmp/cmp"
 )
 
 // readFile reads a file of a vector folder; an empty name is an absent piece.

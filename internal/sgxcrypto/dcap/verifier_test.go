@@ -10,10 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
-	"github.com/google/go-cmp/cmp"
 )
 
 func (l *lab) verifier() *dcap.Verifier {

@@ -345,14 +345,14 @@ type cache[V any] struct {
 
 // get returns the entry of a key, making it if there is none. A failure is not kept. When the cache is full some
 // entry goes; only what has been verified under a trusted root gets in, so nobody else can push entries out.
-func (c *cache[V]) get(key [sha256.Size]byte, limit int, make func() (V, error)) (V, error) {
+func (c *cache[V]) get(key [sha256.Size]byte, limit int, fill func() (V, error)) (V, error) {
 	c.mu.RLock()
 	v, ok := c.entries[key]
 	c.mu.RUnlock()
 	if ok {
 		return v, nil
 	}
-	v, err := make()
+	v, err := fill()
 	if err != nil {
 		return v, err
 	}

@@ -14,15 +14,15 @@ func (q *Quote) Marshal() ([]byte, error) {
 	le := binary.LittleEndian
 	b := make([]byte, 0, MinSize+len(q.QEAuthData)+len(q.CertificationData))
 	b = append(b, q.SignedBytes()...)
-	b = le.AppendUint32(b, uint32(fixedSignatureData+len(q.QEAuthData)+len(q.CertificationData))) //nolint:gosec // Validate bounds the sum by MaxSize
+	b = le.AppendUint32(b, uint32(fixedSignatureData+len(q.QEAuthData)+len(q.CertificationData)))
 	b = append(b, q.Signature[:]...)
 	b = append(b, q.AttestationKey[:]...)
 	b = q.QEReport.append(b)
 	b = append(b, q.QEReportSignature[:]...)
-	b = le.AppendUint16(b, uint16(len(q.QEAuthData))) //nolint:gosec // Validate bounds it
+	b = le.AppendUint16(b, uint16(len(q.QEAuthData)))
 	b = append(b, q.QEAuthData...)
 	b = le.AppendUint16(b, uint16(q.CertificationType))
-	b = le.AppendUint32(b, uint32(len(q.CertificationData))) //nolint:gosec // Validate bounds it
+	b = le.AppendUint32(b, uint32(len(q.CertificationData)))
 	return append(b, q.CertificationData...), nil
 }
 

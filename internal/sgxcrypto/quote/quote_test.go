@@ -9,9 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 )
 
 // rawQuote lays a quote out by hand, without the package's own offsets: every byte of a field is the field's number.
