@@ -99,11 +99,17 @@ func newWorkspace(t *testing.T, config string) *workspace {
 	return w
 }
 
-func (w *workspace) try(args ...string) (stdout, stderr string, err error) {
+// command is a terraform to be run in the folder.
+func (w *workspace) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("terraform", append(args, "-no-color")...)
 	cmd.Dir = w.dir
 	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+filepath.Join(w.aside, "dev.tfrc"),
 		"TF_LOG=TRACE", "TF_LOG_PATH="+filepath.Join(w.aside, "trace.log"), "TF_IN_AUTOMATION=1", "TF_INPUT=0")
+	return cmd
+}
+
+func (w *workspace) try(args ...string) (stdout, stderr string, err error) {
+	cmd := w.command(args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err = cmd.Run()

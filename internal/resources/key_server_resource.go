@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -98,7 +97,7 @@ func (r *keyServerResource) Read(ctx context.Context, req resource.ReadRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	found, err := deploy.ObserveKeyServer(m.ID.ValueString(), m.ConfigSHA256.ValueString())
+	found, err := deploy.ObserveKeyServer(m.Directory.ValueString(), m.ConfigSHA256.ValueString())
 	if err != nil {
 		addError(&resp.Diagnostics, path.Empty(), "Key server not found", err)
 		return
@@ -111,7 +110,7 @@ func (r *keyServerResource) Read(ctx context.Context, req resource.ReadRequest, 
 			Evidence: found.Log,
 		})
 	}
-	tflog.Debug(ctx, "observed key server", map[string]any{"directory": m.ID.ValueString(), "status": found.Status})
+	tflog.Debug(ctx, "observed key server", map[string]any{"directory": m.Directory.ValueString(), "status": found.Status})
 	m.Status = types.StringValue(found.Status)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
@@ -149,11 +148,11 @@ func (r *keyServerResource) Delete(ctx context.Context, req resource.DeleteReque
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := deploy.RemoveKeyServer(ctx, m.ID.ValueString()); err != nil {
+	if err := deploy.RemoveKeyServer(ctx, m.Directory.ValueString()); err != nil {
 		addKeyServerError(&resp.Diagnostics, "Key server not stopped", err)
 		return
 	}
-	tflog.Debug(ctx, "stopped key server", map[string]any{"directory": m.ID.ValueString()})
+	tflog.Debug(ctx, "stopped key server", map[string]any{"directory": m.Directory.ValueString()})
 }
 
 // ImportState adopts the server that runs in the directory that the import id
@@ -235,14 +234,11 @@ func (m *keyServerModel) checkApply(ctx context.Context, diags *diag.Diagnostics
 	}
 }
 
-// locate sets what follows from the directory.
+// locate sets what follows from the directory. The paths are as relative as
+// the directory is: the state may be used in another checkout.
 func (m *keyServerModel) locate() {
-	directory := m.Directory.ValueString()
-	if abs, err := filepath.Abs(directory); err == nil {
-		directory = abs
-	}
-	files := deploy.KeyServerFilesIn(directory)
-	m.ID = types.StringValue(directory)
+	files := deploy.KeyServerFilesIn(m.Directory.ValueString())
+	m.ID = m.Directory
 	m.ConfigFile, m.LogFile = types.StringValue(files.Config), types.StringValue(files.Log)
 }
 

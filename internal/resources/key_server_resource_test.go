@@ -1,7 +1,9 @@
 package resources_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"net"
@@ -10,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
@@ -322,6 +325,76 @@ func TestKeyServerOutlivesTerraform(t *testing.T) {
 	if f.state() != nil {
 		t.Error("a server is left")
 	}
+}
+
+// TestKeyServerInterrupted presses Ctrl-C while a server does not become ready.
+func TestKeyServerInterrupted(t *testing.T) {
+	f := newKeyServerFixture(t)
+	note, program := f.path("pid"), f.path("sleeper")
+	mustWrite(t, program, fmt.Appendf(nil, "#!/bin/sh\necho $$ >%s.tmp && mv %s.tmp %s\nexec sleep 600\n", note, note, note), 0o700)
+	w := newWorkspace(t, strings.Replace(f.config(), quote(ccctlPath(t)), quote(program), 1))
+	cmd := w.command("apply", "-auto-approve")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(note); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			_ = cmd.Process.Kill()
+			t.Fatalf("the program was not started:\n%s", &out)
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Errorf("an interrupted apply succeeded:\n%s", &out)
+	}
+	expectOutput(t, out.String(), "Error: Key server not started", "wait for key server: context canceled")
+	if _, err := os.Stat("/proc/self"); err == nil {
+		if _, err := os.Stat("/proc/" + strings.TrimSpace(string(mustRead(t, note)))); err == nil {
+			t.Error("the process is left")
+		}
+	}
+	if out := w.terraform("destroy", "-auto-approve"); !strings.Contains(out, "1 destroyed") {
+		t.Errorf("what had begun is not known to terraform:\n%s", out)
+	}
+}
+
+// TestKeyServerRelativePaths takes the state to another checkout, where no
+// server runs.
+func TestKeyServerRelativePaths(t *testing.T) {
+	f := newKeyServerFixture(t)
+	w := newWorkspace(t, f.configIn("."))
+	f.dir = w.dir
+	f.writeCertificate()
+	f.writeKey()
+	w.terraform("apply", "-auto-approve")
+	if state := string(mustRead(t, filepath.Join(w.dir, "terraform.tfstate"))); strings.Contains(state, w.dir) {
+		t.Errorf("the state holds a path of this machine:\n%s", state)
+	}
+	first := f.pid()
+	away := filepath.Join(t.TempDir(), "other")
+	if err := os.CopyFS(away, os.DirFS(w.dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(away, "server"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.terraform("destroy", "-auto-approve")
+	w.dir, f.dir = away, away
+	if err := os.Chmod(f.path("wrap.key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expectOutput(t, w.terraform("plan"), `~ status = "stopped" -> "running"`)
+	w.terraform("apply", "-auto-approve")
+	if f.pid() == first {
+		t.Error("no other server was started")
+	}
+	w.terraform("destroy", "-auto-approve")
 }
 
 func TestKeyServerWarnings(t *testing.T) {

@@ -99,7 +99,7 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 
 			// Computed.
 			"id": schema.StringAttribute{
-				MarkdownDescription: "Absolute path of the directory.", Computed: true, PlanModifiers: keep,
+				MarkdownDescription: "The same as `directory`.", Computed: true, PlanModifiers: keep,
 			},
 			"status": schema.StringAttribute{
 				MarkdownDescription: "`running`, and nothing else after an apply. A refresh may find `stopped`, or `changed: ` and what has changed.",
