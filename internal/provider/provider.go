@@ -70,12 +70,16 @@ func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 func (p *ccProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
 		resources.NewProtectedFileDataSource,
+		resources.NewSigstructDataSource,
 	}
 }
 
 // Functions lists the functions, a line each.
 func (p *ccProvider) Functions(context.Context) []func() function.Function {
 	return []func() function.Function{
+		resources.NewMRENCLAVEFunction,
+		resources.NewMRSIGNERFunction,
 		resources.NewPFInfoFunction,
+		resources.NewSSLConfigFunction,
 	}
 }
