@@ -1,3 +1,5 @@
+//go:build linux
+
 package protectedfile
 
 import (
@@ -6,7 +8,6 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,12 +28,6 @@ var (
 	benchLarge  = flag.Int64("pf.large", 8<<30, "bytes of the file whose encryption shows the peak memory; 0 for none")
 	benchDir    = flag.String("pf.dir", "", "where to put the files; the default is the folder for temporary ones")
 )
-
-// flat is a destination of a fixed size: writes to different places need no
-// lock.
-type flat []byte
-
-func (f flat) WriteAt(p []byte, off int64) (int, error) { return copy(f[off:], p), nil }
 
 // limit encrypts src to dst in blocks of a node, on all cores, each under a
 // fresh random key: what the format costs at least.
@@ -94,8 +89,8 @@ func median[T int64 | float64 | time.Duration](v []T) T {
 	return s[len(s)/2]
 }
 
-// TestBenchReport prints what issue trackers and release notes quote. It is not
-// run by default:
+// TestBenchReport measures encrypting, decrypting and verifying against what the
+// machine can do at all, and prints a report. It is not run by default:
 //
 //	go test ./internal/sgxcrypto/protectedfile -run '^TestBenchReport$' -v -timeout 60m -pf.report
 func TestBenchReport(t *testing.T) {
@@ -132,7 +127,7 @@ func reportMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, out := make(flat, fileSize), make(flat, size)
+	file, out := make(fixed, fileSize), make(fixed, size)
 	ctx := context.Background()
 	must := func(err error) {
 		if err != nil {
@@ -163,7 +158,7 @@ func reportMemory(t *testing.T) {
 			must(err)
 		}},
 		{name: "encrypt, unknown size", do: func() {
-			_, err := Encrypt(ctx, file, struct{ io.Reader }{bytes.NewReader(src)}, testKey, WriterOptions{Path: testPath})
+			_, err := Encrypt(ctx, file, bytes.NewReader(src), testKey, WriterOptions{Path: testPath})
 			must(err)
 		}},
 		{name: "encrypt, reproducible", do: func() {

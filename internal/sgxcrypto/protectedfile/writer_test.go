@@ -418,6 +418,69 @@ func TestProgressCountsEveryByte(t *testing.T) {
 	}
 }
 
+// TestSteadyStateAllocations compares files of two sizes: what a further node
+// costs is its AES key and its GCM tables, and next to nothing else.
+func TestSteadyStateAllocations(t *testing.T) {
+	const groups = 64
+	plain := make([]byte, inlineSize+2*groups*groupData)
+	file := make(fixed, len(plain)*2)
+	ctx := context.Background()
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := ReaderOptions{Path: testPath, Jobs: 2}
+	for _, tc := range []struct {
+		name string
+		do   func(plain []byte, fileSize int64)
+	}{
+		{"encrypt", func(p []byte, _ int64) {
+			_, err := Encrypt(ctx, file, bytes.NewReader(p), testKey, WriterOptions{Path: testPath, Jobs: 2, Size: int64(len(p))})
+			must(err)
+		}},
+		{"encrypt, unknown size", func(p []byte, _ int64) {
+			_, err := Encrypt(ctx, file, bytes.NewReader(p), testKey, WriterOptions{Path: testPath, Jobs: 2})
+			must(err)
+		}},
+		{"encrypt, reproducible", func(p []byte, _ int64) {
+			_, err := EncryptReproducible(ctx, file, bytes.NewReader(p), int64(len(p)), testKey, WriterOptions{Path: testPath, Jobs: 2})
+			must(err)
+		}},
+		{"decrypt", func(_ []byte, n int64) {
+			_, err := Decrypt(ctx, discard{}, bytes.NewReader(file), n, testKey, ReaderOptions{Path: testPath, Jobs: 2, AllowAnyPath: true})
+			must(err)
+		}},
+		{"verify", func(_ []byte, n int64) {
+			_, err := Verify(ctx, bytes.NewReader(file), n, testKey, read)
+			must(err)
+		}},
+	} {
+		count := func(groups int) float64 {
+			p := plain[:inlineSize+groups*groupData]
+			size, err := FileSize(int64(len(p)))
+			must(err)
+			if strings.HasPrefix(tc.name, "encrypt") {
+				size = 0
+			} else {
+				_, err := Encrypt(ctx, file, bytes.NewReader(p), testKey, WriterOptions{Path: testPath})
+				must(err)
+			}
+			return testing.AllocsPerRun(3, func() { tc.do(p, size) })
+		}
+		nodes := float64(groups * groupNodes)
+		if per := (count(2*groups) - count(groups)) / nodes; per > 2.1 {
+			t.Errorf("%s: a node costs %.2f allocations", tc.name, per)
+		}
+	}
+}
+
+// fixed is a file in memory of a fixed size.
+type fixed []byte
+
+func (f fixed) WriteAt(p []byte, off int64) (int, error) { return copy(f[off:], p), nil }
+func (f fixed) ReadAt(p []byte, off int64) (int, error)  { return copy(p, f[off:]), nil }
+
 func TestWriterEndsOnce(t *testing.T) {
 	w, err := NewWriter(&memory{}, testKey, WriterOptions{Path: testPath})
 	if err != nil {
