@@ -61,6 +61,7 @@ func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
 		resources.NewKeyServerResource,
 		resources.NewEncryptedFileResource,
+		resources.NewSavedModelResource,
 		resources.NewWrapKeyResource,
 		resources.NewTLSMaterialsResource,
 	}
