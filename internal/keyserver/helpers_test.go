@@ -45,6 +45,7 @@ type world struct {
 	ca       []byte // PEM, what enclaves trust
 	log      *logBuffer
 	identity sgxsim.Identity
+	interval time.Duration // at which a process looks at its files; 0: the default
 }
 
 func newWorld(t *testing.T) *world {

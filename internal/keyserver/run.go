@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/statefile"
@@ -26,8 +28,10 @@ type RunOptions struct {
 	StateFile string
 	// Version goes into the state file.
 	Version string
-	// Reload asks for the configuration to be read again; nil: never.
+	// Reload asks for the configuration to be read again; nil: never. A changed file is noticed without it.
 	Reload <-chan os.Signal
+	// WatchInterval is how often files are looked at; 3 seconds unless given.
+	WatchInterval time.Duration
 }
 
 // Run serves a configuration file until ctx ends, and then drains. It returns an error when it cannot start, and nil
@@ -79,17 +83,68 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 	tell()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()
+	if opts.WatchInterval <= 0 {
+		opts.WatchInterval = 3 * time.Second
+	}
+	tick := time.NewTicker(opts.WatchInterval)
+	defer tick.Stop()
+	watched := watch{seen: stamp(configPath, cfg)}
 	for {
 		select {
 		case err := <-served:
 			return err
 		case <-opts.Reload:
-			if s.reload(configPath) == nil {
-				report.ConfigSHA256 = s.Config().digest
-				tell()
+		case <-tick.C:
+			if !watched.changed(stamp(configPath, s.Config())) {
+				continue
+			}
+			s.log.Info("the configuration, or a file that it names, has changed")
+		}
+		if s.reload(configPath) == nil {
+			report.ConfigSHA256 = s.Config().digest
+			tell()
+		}
+		watched.seen = stamp(configPath, s.Config())
+	}
+}
+
+// stamp tells states of the configuration file and the files it names apart without reading them: where a name leads, for
+// Kubernetes replaces mounted files by changing a symbolic link above them, how long the file is and when it changed.
+func stamp(path string, c *Config) string {
+	files := []string{path, c.TLS.Certificate, c.TLS.PrivateKey, c.Collateral.CA, c.Collateral.Bundle, c.AllowTrustedRoot}
+	for i := range c.Secrets {
+		files = append(files, c.Secrets[i].File)
+	}
+	var b strings.Builder
+	for _, file := range files {
+		if file == "" {
+			continue
+		}
+		target, err := filepath.EvalSymlinks(file)
+		if err == nil {
+			var info os.FileInfo
+			if info, err = os.Stat(target); err == nil {
+				fmt.Fprintf(&b, "%s %d %d\n", target, info.Size(), info.ModTime().UnixNano())
 			}
 		}
+		if err != nil {
+			fmt.Fprintf(&b, "%s %v\n", file, err)
+		}
 	}
+	return b.String()
+}
+
+// watch notices a change once it has lasted from one look to the next, so that files which are written one after the
+// other, such as a certificate and its key, are read together.
+type watch struct{ seen, pending string }
+
+func (w *watch) changed(now string) bool {
+	settled := now != w.seen && now == w.pending
+	w.pending = now
+	if settled {
+		w.seen = now
+	}
+	return settled
 }
 
 // serveAdmin answers on l until the returned function is called.

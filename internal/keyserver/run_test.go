@@ -35,7 +35,7 @@ func (w *world) run(text string) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- Run(ctx, p.config, RunOptions{Options: w.options(), StateFile: p.state, Version: "v0", Reload: p.reload})
+		done <- Run(ctx, p.config, RunOptions{Options: w.options(), StateFile: p.state, Version: "v0", Reload: p.reload, WatchInterval: w.interval})
 	}()
 	p.stop = sync.OnceValue(func() error {
 		cancel()
@@ -297,4 +297,76 @@ func TestSecretsAreWipedWhenNobodyNeedsThem(t *testing.T) {
 		t.Error("the key outlives the server")
 	}
 	s.Close()
+}
+
+// TestChangedFilesAreNoticed without a signal: the configuration itself, and what it names, also behind the symbolic
+// links with which Kubernetes mounts files.
+func TestChangedFilesAreNoticed(t *testing.T) {
+	w := newWorld(t)
+	w.interval = 10 * time.Millisecond
+	mount := func(version string, key []byte) {
+		w.t.Helper()
+		if err := os.Mkdir(filepath.Join(w.dir, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		w.write(filepath.Join(version, "wrap-key"), key)
+		link := filepath.Join(w.dir, "..data_tmp")
+		if err := os.Symlink(version, link); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(link, filepath.Join(w.dir, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := [wrapKeySize]byte{1, 2, 3}
+	mount("v1", canary[:])
+	if err := os.Remove(filepath.Join(w.dir, "wrap-key")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("..data/wrap-key", filepath.Join(w.dir, "wrap-key")); err != nil {
+		t.Fatal(err)
+	}
+	p := w.run(w.config())
+	s := p.waitForState(t, func(*State) bool { return true })
+	first := s.ConfigSHA256
+	key := func() [16]byte {
+		t.Helper()
+		d, err := provision(t, &sgxsim.Enclave{Quoter: w.platform.Quoter(w.identity), Servers: s.Listen, CA: w.ca})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return [16]byte(d.Secret)
+	}
+	if key() != canary {
+		t.Fatal("another key")
+	}
+	mount("v2", other[:])
+	for deadline := time.Now().Add(10 * time.Second); key() != other; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the new key is not released")
+		}
+	}
+	w.write("server.yaml", []byte(w.config()+"# changed\n"))
+	p.waitForState(t, func(s *State) bool { return s.ConfigSHA256 != first })
+	// A bad one is reported once, and the good one comes back.
+	w.write("server.yaml", []byte("listen: x\n"))
+	w.log.waitFor(t, "level=ERROR", "the new configuration is not good")
+	time.Sleep(100 * time.Millisecond)
+	if n := strings.Count(w.log.String(), "the new configuration is not good"); n != 1 {
+		t.Errorf("a bad configuration is reported %d times", n)
+	}
+	w.write("server.yaml", []byte(w.config()))
+	p.waitForState(t, func(s *State) bool { return s.ConfigSHA256 == first })
+}
+
+func TestWatchWaitsUntilFilesSettle(t *testing.T) {
+	w := watch{seen: "a"}
+	for i, step := range []struct {
+		now  string
+		want bool
+	}{{"a", false}, {"b", false}, {"c", false}, {"c", true}, {"c", false}, {"d", false}, {"c", false}, {"e", false}, {"e", true}} {
+		if got := w.changed(step.now); got != step.want {
+			t.Errorf("step %d: %v, want %v", i, got, step.want)
+		}
+	}
 }
