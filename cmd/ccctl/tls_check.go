@@ -94,7 +94,7 @@ func (c *tlsCheck) run(ctx context.Context, u *ui, addr string) error {
 	if err != nil {
 		return withCode(exitUnreachable, fmt.Errorf("check %s: %w", addr, err))
 	}
-	defer raw.Close() //nolint:errcheck // nothing was written that could be lost
+	defer raw.Close()
 	conn := tls.Client(raw, conf)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return c.explain(ctx, addr, asked, fmt.Errorf("check %s: %w", addr, err))

@@ -107,7 +107,7 @@ func inspectTLSFile(u *ui, name string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxTLSFile))
 	if err != nil {
 		return err

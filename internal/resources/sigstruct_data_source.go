@@ -122,7 +122,7 @@ func readSigstruct(name string) (*sigstruct.Sigstruct, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read SIGSTRUCT: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // It is only read from.
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, sigstruct.Size+1))
 	if err != nil {
 		return nil, fmt.Errorf("read SIGSTRUCT: %w", err)

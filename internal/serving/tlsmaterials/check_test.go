@@ -306,7 +306,9 @@ func TestCheckAgainst(t *testing.T) {
 	other := newTestAuthority(t).Certificate
 	staged := *m
 	staged.Trusted = []*x509.Certificate{other}
-	config := func(m *Materials) SSLConfig { return *must[*SSLConfig](t)(ParseSSLConfig(must[[]byte](t)(m.MarshalSSLConfig()))) }
+	config := func(m *Materials) SSLConfig {
+		return *must[*SSLConfig](t)(ParseSSLConfig(must[[]byte](t)(m.MarshalSSLConfig())))
+	}
 	reordered := config(&staged)
 	reordered.CustomCA = string(EncodeCertificates(other, m.Authority.Certificate))
 	withRoots := config(&oneWay)

@@ -86,8 +86,8 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	body := strings.Split(string(key.PEM()), "\n")[1]
 	needles := map[string]string{
 		"raw": string(raw), "hex": hex.EncodeToString(raw), "base64": base64.StdEncoding.EncodeToString(raw)[:40],
-		"decimal": new(bigInt).SetBytes(raw).String(), "bytes": strings.Trim(fmt.Sprint(raw), "[]"),
-		"PEM": body, "PEM in hex": hex.EncodeToString([]byte(body)), "PEM in bytes": strings.Trim(fmt.Sprint([]byte(body)), "[]"),
+		"decimal": new(bigInt).SetBytes(raw).String(), "bytes": strings.Trim(fmt.Sprintf("%d", raw), "[]"),
+		"PEM": body, "PEM in hex": hex.EncodeToString([]byte(body)), "PEM in bytes": strings.Trim(fmt.Sprintf("%d", []byte(body)), "[]"),
 	}
 
 	m := newTestMaterials(t)

@@ -245,14 +245,14 @@ func (p *textParser) escape(b *strings.Builder) error {
 	switch {
 	case c >= '0' && c <= '7':
 		v, _ := p.digits(8, 3)
-		b.WriteByte(byte(v)) //nolint:gosec // TextFormat keeps the low eight bits of \777 too.
+		b.WriteByte(byte(v)) // TextFormat keeps the low eight bits of \777 too
 	case c == 'x' || c == 'X':
 		p.at++
 		v, n := p.digits(16, 2)
 		if n == 0 {
 			return errors.New(`expected hexadecimal digits after \x`)
 		}
-		b.WriteByte(byte(v)) //nolint:gosec // Two digits.
+		b.WriteByte(byte(v))
 	case c == 'u' || c == 'U':
 		return p.unicode(b)
 	default:
@@ -283,11 +283,11 @@ func (p *textParser) unicode(b *strings.Builder) error {
 	switch {
 	case v >= 0xd800 && v < 0xe000:
 		// TextFormat writes the surrogate's own three bytes, which are no valid UTF-8 and never PEM.
-		b.Write([]byte{0xe0 | byte(v>>12), 0x80 | byte(v>>6&0x3f), 0x80 | byte(v&0x3f)}) //nolint:gosec // Masked.
+		b.Write([]byte{0xe0 | byte(v>>12), 0x80 | byte(v>>6&0x3f), 0x80 | byte(v&0x3f)})
 	case v > utf8.MaxRune:
 		fmt.Fprintf(b, `\U%08x`, v) // TextFormat gives the escape back, too.
 	default:
-		b.WriteRune(rune(v)) //nolint:gosec // At most 0x10ffff.
+		b.WriteRune(rune(v))
 	}
 	return nil
 }
