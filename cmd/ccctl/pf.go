@@ -212,10 +212,12 @@ func explainFinding(file string, err error) error {
 		if deploy.RewrapInterrupted(file) {
 			return withHint(err, "a rewrap of the file was interrupted; run it again to repair the file")
 		}
+		return err
 	case protectedfile.KindPendingRecovery:
 		return withHint(err, "give the recovery file with --recovery, or read what is there with --allow-pending")
+	default:
+		return err
 	}
-	return err
 }
 
 // pfFiles pairs inputs and outputs: two files, or all files below two
@@ -225,9 +227,8 @@ func pfFiles(in, out, path string) ([]pfFile, error) {
 	if path == "" {
 		path = out
 	}
-	info, err := os.Stat(in)
-	if in == "-" || err != nil || !info.IsDir() {
-		return []pfFile{{in: in, out: out, path: path}}, nil // opening it says what is wrong
+	if !isDir(in) {
+		return []pfFile{{in: in, out: out, path: path}}, nil
 	}
 	if inside, err := isInside(out, in); err != nil || inside {
 		return nil, usagef("the output directory %s is inside the input directory %s", out, in)
@@ -249,6 +250,13 @@ func pfFiles(in, out, path string) ([]pfFile, error) {
 		}
 	}
 	return files, nil
+}
+
+// isDir tells whether there is a directory; of anything else, opening it says
+// what is wrong.
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // filesBelow lists everything below a directory that is not a directory,

@@ -96,7 +96,7 @@ func (f *pfEncrypt) one(ctx context.Context, u *ui, key protectedfile.Key, file 
 	bar := u.progress("encrypting "+file.in, sizeOf(file.in))
 	defer bar.finish()
 	spec := deploy.EncryptSpec{
-		Source: file.in, Destination: file.out, EnclavePath: file.path, Format: protectedfile.Format(f.format), //nolint:gosec // 1 or 2.
+		Source: file.in, Destination: file.out, EnclavePath: file.path, Format: protectedfile.Format(f.format),
 		Key: key, Reproducible: f.reproducible, Jobs: f.jobs, Progress: bar.add,
 	}
 	if file.in == "-" {

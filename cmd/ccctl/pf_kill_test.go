@@ -44,7 +44,7 @@ func (k *killed) kill(args ...string) {
 	if err := cmd.Start(); err != nil {
 		k.t.Fatal(err)
 	}
-	time.Sleep(rand.N(k.took + k.took/10)) //nolint:gosec // A moment, not a secret.
+	time.Sleep(rand.N(k.took + k.took/10))
 	_ = cmd.Process.Kill()
 	k.ran++
 	if cmd.Wait() != nil {

@@ -66,7 +66,9 @@ func (f *pfRewrap) run(ctx context.Context, u *ui, names []string) error {
 	for i, name := range names {
 		files[i] = pfFile{in: name}
 	}
-	text := func(w io.Writer, r pfResult) { _, _ = fmt.Fprintf(w, "%s\twrap key %s\t%s\n", r.File, r.WrapKey, r.Note) }
+	text := func(w io.Writer, r pfResult) {
+		_, _ = fmt.Fprintf(w, "%s\twrap key %s\t%s\n", r.File, r.WrapKey, r.Note)
+	}
 	return u.eachFile(ctx, files, text, func(file pfFile) (pfResult, error) {
 		bar := u.progress("rewrapping "+file.in, sizeOf(file.in))
 		defer bar.finish()

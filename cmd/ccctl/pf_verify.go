@@ -61,7 +61,7 @@ func (f *pfReading) verify(ctx context.Context, u *ui, names []string) error {
 func (f *pfReading) expand(names []string) ([]pfFile, error) {
 	var files []pfFile
 	for _, name := range names {
-		if info, err := os.Stat(name); err != nil || !info.IsDir() {
+		if !isDir(name) {
 			files = append(files, pfFile{in: name, path: f.path})
 			continue
 		}

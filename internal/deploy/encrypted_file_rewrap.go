@@ -173,7 +173,7 @@ func readNode0(path string) ([]byte, error) {
 }
 
 func writeNode0(path string, node []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // The caller names the file.
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return fmt.Errorf("replace node 0: %w", pathCause(err))
 	}

@@ -257,7 +257,7 @@ func (m *encryptedFileModel) encrypt(ctx context.Context, config encryptedFileMo
 	}
 	file, err := deploy.EncryptFile(ctx, deploy.EncryptSpec{
 		Source: m.Source.ValueString(), Destination: m.Destination.ValueString(), CreateDirs: true,
-		EnclavePath: m.EnclavePath.ValueString(), Format: protectedfile.Format(m.Format.ValueInt64()), //nolint:gosec // 1 or 2.
+		EnclavePath: m.EnclavePath.ValueString(), Format: protectedfile.Format(m.Format.ValueInt64()),
 		Key: key, Reproducible: m.Reproducible.ValueBool(),
 		Progress: logProgress(ctx, "encrypting", m.Source.ValueString()),
 	})

@@ -234,14 +234,11 @@ func (m *encryptedFileModel) wrapKey(config encryptedFileModel) (protectedfile.K
 // another one by now, is for the plan to complain about.
 func (m *encryptedFileModel) authenticateIfPossible(ctx context.Context) error {
 	key, err := deploy.OpenWrapKey(m.WrapKeyFile.ValueString())
-	if err == nil && key.Fingerprint() != m.KeyID.ValueString() {
-		err = deploy.ErrOtherKey
+	if err == nil && key.Fingerprint() == m.KeyID.ValueString() {
+		return m.authenticate(ctx, key)
 	}
-	if err != nil {
-		tflog.Info(ctx, "authenticated the header only: the wrap key cannot be used", map[string]any{"error": err.Error()})
-		return nil
-	}
-	return m.authenticate(ctx, key)
+	tflog.Info(ctx, "authenticated the header only: the wrap key is missing or another one")
+	return nil
 }
 
 // authenticate goes through the whole encrypted file.

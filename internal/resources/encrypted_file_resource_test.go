@@ -3,8 +3,8 @@ package resources_test
 import (
 	"bytes"
 	"context"
-	"crypto/md5"  //nolint:gosec // Looked for, not used.
-	"crypto/sha1" //nolint:gosec // Looked for, not used.
+	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -520,6 +520,6 @@ func TestEncryptedFileCanaryWriteOnly(t *testing.T) {
 
 // digests are what somebody would compare a guess with.
 func digests(plaintext []byte) map[string][]byte {
-	sha1Sum, sha256Sum, sha512Sum, md5Sum := sha1.Sum(plaintext), sha256.Sum256(plaintext), sha512.Sum512(plaintext), md5.Sum(plaintext) //nolint:gosec // What a leak might use.
+	sha1Sum, sha256Sum, sha512Sum, md5Sum := sha1.Sum(plaintext), sha256.Sum256(plaintext), sha512.Sum512(plaintext), md5.Sum(plaintext)
 	return map[string][]byte{"SHA-1": sha1Sum[:], "SHA-256": sha256Sum[:], "SHA-512": sha512Sum[:], "MD5": md5Sum[:]}
 }

@@ -4,7 +4,6 @@ package protectedfile
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"flag"
 	"fmt"
@@ -26,7 +25,6 @@ var (
 	benchMemory = flag.Int64("pf.memory", 512<<20, "bytes of plaintext of the measurement in memory")
 	benchDisk   = flag.Int64("pf.disk", 2<<30, "bytes of the file of the measurement on disk; 0 for none")
 	benchLarge  = flag.Int64("pf.large", 8<<30, "bytes of the file whose encryption shows the peak memory; 0 for none")
-	benchDir    = flag.String("pf.dir", "", "where to put the files; the default is the folder for temporary ones")
 )
 
 // limit encrypts src to dst in blocks of a node, on all cores, each under a
@@ -97,7 +95,7 @@ func TestBenchReport(t *testing.T) {
 	if !*benchReport {
 		t.Skip("not asked for: give -pf.report")
 	}
-	fmt.Printf("%s, %d cores, %s\n\n", cpuName(), runtime.GOMAXPROCS(0), runtime.Version())
+	fmt.Fprintf(os.Stdout, "%s, %d cores, %s\n\n", cpuName(), runtime.GOMAXPROCS(0), runtime.Version())
 	reportMemory(t)
 	if *benchDisk > 0 {
 		reportDisk(t)
@@ -128,7 +126,7 @@ func reportMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	file, out := make(fixed, fileSize), make(fixed, size)
-	ctx := context.Background()
+	ctx := t.Context()
 	must := func(err error) {
 		if err != nil {
 			t.Fatal(err)
@@ -175,7 +173,7 @@ func reportMemory(t *testing.T) {
 			w.took, w.cpu = append(w.took, time.Since(start)), append(w.cpu, cpuTime(t)-cpu)
 		}
 	}
-	fmt.Printf("in memory, %d MiB, median of %d rounds in turn\n", size>>20, *benchRounds)
+	fmt.Fprintf(os.Stdout, "in memory, %d MiB, median of %d rounds in turn\n", size>>20, *benchRounds)
 	for i := range work {
 		w := &work[i]
 		ratio := func(of func(i int) []time.Duration) float64 {
@@ -185,10 +183,10 @@ func reportMemory(t *testing.T) {
 			}
 			return median(r)
 		}
-		fmt.Printf("  %-24s %12s  %.2f of the limit's rate, %.2f by processor time (%s per core)\n", w.name, rate(size, median(w.took)),
+		fmt.Fprintf(os.Stdout, "  %-24s %12s  %.2f of the limit's rate, %.2f by processor time (%s per core)\n", w.name, rate(size, median(w.took)),
 			ratio(func(i int) []time.Duration { return work[i].took }), ratio(func(i int) []time.Duration { return work[i].cpu }), rate(size, median(w.cpu)))
 	}
-	fmt.Println()
+	fmt.Fprintln(os.Stdout)
 }
 
 // cpuTime is the processor time of this process on all cores. Unlike the time
@@ -220,11 +218,7 @@ func run(t *testing.T, name string, args ...string) (time.Duration, int64) {
 }
 
 func reportDisk(t *testing.T) {
-	dir, err := os.MkdirTemp(*benchDir, "pf-bench-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	dir := t.TempDir() // TMPDIR says on which disk
 	at := func(name string) string { return filepath.Join(dir, name) }
 	ccctl := at("ccctl")
 	run(t, "go", "build", "-o", ccctl, "../../../cmd/ccctl")
@@ -264,10 +258,10 @@ func reportDisk(t *testing.T) {
 			w.took, w.rss = append(w.took, took), max(w.rss, rss)
 		}
 	}
-	fmt.Printf("on disk, %d MiB, median of 5 rounds in turn\n", *benchDisk>>20)
+	fmt.Fprintf(os.Stdout, "on disk, %d MiB, median of 5 rounds in turn\n", *benchDisk>>20)
 	for i := range work {
 		w := &work[i]
-		fmt.Printf("  %-24s %12s  %.2f times cp && sync  peak RSS %d MiB\n", w.name, rate(*benchDisk, median(w.took)),
+		fmt.Fprintf(os.Stdout, "  %-24s %12s  %.2f times cp && sync  peak RSS %d MiB\n", w.name, rate(*benchDisk, median(w.took)),
 			median(w.took).Seconds()/median(work[0].took).Seconds(), w.rss>>10)
 	}
 	for _, name := range []string{"plain", "copy", "back", "x.pf", "y.pf"} {
@@ -277,7 +271,7 @@ func reportDisk(t *testing.T) {
 		return
 	}
 	fill(t, at("plain"), *benchLarge)
-	fmt.Printf("\npeak memory, %d MiB\n", *benchLarge>>20)
+	fmt.Fprintf(os.Stdout, "\npeak memory, %d MiB\n", *benchLarge>>20)
 	for _, w := range []struct{ name, command string }{
 		{"encrypt", "$CCCTL pf encrypt -w key -i plain -o x.pf"},
 		{"decrypt", "$CCCTL pf decrypt -w key -i x.pf -o back && rm back"},
@@ -287,7 +281,7 @@ func reportDisk(t *testing.T) {
 		{"encrypt, reproducible", "$CCCTL pf encrypt -w key -i plain -o x.pf --reproducible"},
 	} {
 		took, rss := run(t, "sh", "-c", "cd "+dir+" && export CCCTL=./ccctl && "+w.command)
-		fmt.Printf("  %-24s %12s  peak RSS %d MiB\n", w.name, rate(*benchLarge, took), rss>>10)
+		fmt.Fprintf(os.Stdout, "  %-24s %12s  peak RSS %d MiB\n", w.name, rate(*benchLarge, took), rss>>10)
 	}
 }
 

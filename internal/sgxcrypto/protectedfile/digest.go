@@ -27,7 +27,7 @@ func (l leaves) root(size int64) (digest [digestSize]byte) {
 	h := sha256.New()
 	h.Write([]byte("cc protected file plaintext v1\x00"))
 	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(size)) //nolint:gosec // Sizes are not negative.
+	binary.BigEndian.PutUint64(n[:], uint64(size))
 	h.Write(n[:])
 	for i := range l {
 		h.Write(l[i][:])

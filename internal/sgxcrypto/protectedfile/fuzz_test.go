@@ -2,7 +2,6 @@ package protectedfile
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -54,7 +53,7 @@ func FuzzOpen(f *testing.F) {
 		if err != nil {
 			return
 		}
-		report, err := Verify(context.Background(), bytes.NewReader(data), int64(len(data)), key, ReaderOptions{AllowAnyPath: true, AllowPending: true, Jobs: 1})
+		report, err := Verify(t.Context(), bytes.NewReader(data), int64(len(data)), key, ReaderOptions{AllowAnyPath: true, AllowPending: true, Jobs: 1})
 		var e *Error
 		if err != nil {
 			if !errors.As(err, &e) {
@@ -110,7 +109,7 @@ func FuzzRead(f *testing.F) {
 func FuzzRecovery(f *testing.F) {
 	plain := stream("before", 9000)
 	var before memory
-	if _, err := Encrypt(context.Background(), &before, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath, Format: FormatV2}); err != nil {
+	if _, err := Encrypt(f.Context(), &before, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath, Format: FormatV2}); err != nil {
 		f.Fatal(err)
 	}
 	file := before.b
@@ -127,7 +126,7 @@ func FuzzRecovery(f *testing.F) {
 	f.Add(log[:100])
 	f.Fuzz(func(t *testing.T, log []byte) {
 		out := &memory{}
-		_, err := Decrypt(context.Background(), out, bytes.NewReader(file), int64(len(file)), testKey,
+		_, err := Decrypt(t.Context(), out, bytes.NewReader(file), int64(len(file)), testKey,
 			ReaderOptions{Path: testPath, Recovery: bytes.NewReader(log), RecoverySize: int64(len(log)), Jobs: 1})
 		var e *Error
 		switch {

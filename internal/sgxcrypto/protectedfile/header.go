@@ -132,7 +132,7 @@ func sealHeader(head *[NodeSize]byte, meta *metadata, wrap Key, format Format, k
 	}
 	key := metadataKey(wrap, nonce)
 	body := format.bodyOffset()
-	sealed := newGCM(key[:]).Seal(head[body:body], zeroNonce[:], meta[:], nil)
+	sealed := newGCM(key[:]).Seal(head[body:body], zeroNonce[:], meta[:], nil) //nolint:gosec // The key is used once, see zeroNonce.
 	copy(head[offTag:], sealed[metaSize:])
 	clear(head[body+metaSize:])
 	return nil

@@ -91,7 +91,7 @@ func newGCM(key []byte) cipher.AEAD {
 // room for it, and what is there, the start of the next node, is put back.
 func sealNode(buf []byte, s slot) {
 	next := [tagSize]byte(buf[NodeSize:])
-	newGCM(s.key()).Seal(buf[:0], zeroNonce[:], buf[:NodeSize], nil)
+	newGCM(s.key()).Seal(buf[:0], zeroNonce[:], buf[:NodeSize], nil) //nolint:gosec // The key is used once, see zeroNonce.
 	copy(s.tag(), buf[NodeSize:])
 	copy(buf[NodeSize:], next[:])
 }
@@ -166,7 +166,7 @@ func newDerivedKeys(wrap Key, digest [digestSize]byte, s shape, format Format, p
 	info := make([]byte, 0, 64+len(path))
 	info = append(info, "cc reproducible protected file v1\x00"...)
 	info = append(info, digest[:]...)
-	info = binary.BigEndian.AppendUint64(info, uint64(s.size)) //nolint:gosec // A shape's size is not negative.
+	info = binary.BigEndian.AppendUint64(info, uint64(s.size))
 	info = append(info, byte(format))
 	info = append(info, path...)
 	secret := deriveSecret(wrap, string(info), 32+nonceSize)
@@ -179,7 +179,7 @@ func (d *derivedKeys) nodeKeys(first int64, dst []byte) error {
 	for i := 0; i < len(dst); i += keySize {
 		key := dst[i:][:keySize]
 		clear(key)
-		binary.BigEndian.PutUint64(key[8:], uint64(first)) //nolint:gosec // Node numbers are not negative.
+		binary.BigEndian.PutUint64(key[8:], uint64(first))
 		d.block.Encrypt(key, key)
 		first++
 	}

@@ -101,9 +101,9 @@ func TestDerivedKeys(t *testing.T) {
 		if err := d.nodeKeys(1, k); err != nil {
 			t.Fatal(err)
 		}
-		return string(append(k, d.nonce[:]...))
+		return string(k) + string(d.nonce[:])
 	}
-	if keysOf(base()) != keysOf(base()) {
+	if first, second := keysOf(base()), keysOf(base()); first != second {
 		t.Error("the same inputs give different keys")
 	}
 

@@ -112,7 +112,7 @@ func TestKeyNeverPrints(t *testing.T) {
 	if !strings.Contains(text, k.Fingerprint()) {
 		t.Fatal("nothing was printed")
 	}
-	decimal := strings.Trim(fmt.Sprint(k[:]), "[]")
+	decimal := strings.Trim(fmt.Sprintf("%d", k[:]), "[]")
 	for _, form := range []string{
 		string(k[:]), hex.EncodeToString(k[:]), strings.ToUpper(hex.EncodeToString(k[:])), base64.StdEncoding.EncodeToString(k[:]),
 		decimal, strings.ReplaceAll(decimal, " ", ", "), strings.ReplaceAll(decimal, " ", ","), fmt.Sprintf("% x", k[:]), fmt.Sprintf("%#v", k[:])[len("[]byte{"):40],

@@ -129,7 +129,7 @@ func (r *Reader) checkMetadata(want string) error {
 			"the plaintext size in the metadata is %d bytes, more than any file has", size)
 	}
 	var err error
-	if r.shape, err = shapeOf(int64(size)); err != nil { //nolint:gosec // Bounded above.
+	if r.shape, err = shapeOf(int64(size)); err != nil {
 		return err
 	}
 	return r.checkLength()

@@ -38,13 +38,13 @@ func TestReaderContract(t *testing.T) {
 		if r.Size() != int64(size) || r.Path() != testPath || r.Format() != FormatV1 || len(r.Warnings()) > 0 {
 			t.Errorf("%d bytes: size %d, path %q, format %d, warnings %v", size, r.Size(), r.Path(), r.Format(), r.Warnings())
 		}
-		if n, err := r.ReadAt(make([]byte, 1), int64(size)); n != 0 || err != io.EOF {
+		if n, err := r.ReadAt(make([]byte, 1), int64(size)); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("%d bytes: reading at the end gives %d, %v", size, n, err)
 		}
-		if n, err := r.ReadAt(make([]byte, 1), 1<<62); n != 0 || err != io.EOF {
+		if n, err := r.ReadAt(make([]byte, 1), 1<<62); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("%d bytes: reading far behind the end gives %d, %v", size, n, err)
 		}
-		if n, err := r.ReadAt(make([]byte, 1), -1); n != 0 || err == nil || err == io.EOF {
+		if n, err := r.ReadAt(make([]byte, 1), -1); n != 0 || err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%d bytes: reading before the start gives %d, %v", size, n, err)
 		}
 	}
@@ -63,7 +63,7 @@ func TestReaderProperties(t *testing.T) {
 		gn, gerr := r.ReadAt(got, off)
 		wn, werr := want.ReadAt(exp, off)
 		// bytes.Reader reports no EOF for an empty read behind the end.
-		if gn != wn || !bytes.Equal(got, exp) || (gerr != werr && n > 0) {
+		if gn != wn || !bytes.Equal(got, exp) || (!errors.Is(gerr, werr) && n > 0) {
 			t.Fatalf("reading %d bytes at %d gives %d, %v; want %d, %v", n, off, gn, gerr, wn, werr)
 		}
 	})
@@ -75,12 +75,12 @@ func TestReaderConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
-			rnd := rand.New(rand.NewPCG(uint64(g), 1)) //nolint:gosec // Picks offsets.
+			rnd := rand.New(rand.NewPCG(uint64(g), 1))
 			buf := make([]byte, 100000)
 			for range 40 {
 				off, n := rnd.IntN(len(plain)), rnd.IntN(len(buf))
 				m, err := r.ReadAt(buf[:n], int64(off))
-				if (err != nil && err != io.EOF) || !bytes.Equal(buf[:m], plain[off:off+m]) || m != min(n, len(plain)-off) {
+				if (err != nil && !errors.Is(err, io.EOF)) || !bytes.Equal(buf[:m], plain[off:off+m]) || m != min(n, len(plain)-off) {
 					t.Errorf("%d bytes at %d: %d, %v", n, off, m, err)
 				}
 			}
@@ -170,7 +170,7 @@ func TestReaderReportsItsFile(t *testing.T) {
 	broken := errors.New("bad sector")
 	for _, node := range []int64{0, 1, 2, 98, 99} {
 		src := &brokenAt{bytes.NewReader(file), node, broken}
-		_, err := Verify(context.Background(), src, int64(len(file)), testKey, ReaderOptions{Path: testPath})
+		_, err := Verify(t.Context(), src, int64(len(file)), testKey, ReaderOptions{Path: testPath})
 		var e *Error
 		if !errors.Is(err, broken) || errors.As(err, &e) || !strings.HasPrefix(err.Error(), "read node ") {
 			t.Errorf("node %d: %v", node, err)
@@ -180,7 +180,7 @@ func TestReaderReportsItsFile(t *testing.T) {
 	r := open(t, file, ReaderOptions{})
 	r.src = bytes.NewReader(file[:5*NodeSize+10])
 	var e *Error
-	if err := r.Verify(context.Background()); !errors.As(err, &e) || e.Kind != KindTruncated || e.Offset != 5*NodeSize+10 || !strings.Contains(err.Error(), "node 5 at offset 20490: truncated: the file ends here while it is read") {
+	if err := r.Verify(t.Context()); !errors.As(err, &e) || e.Kind != KindTruncated || e.Offset != 5*NodeSize+10 || !strings.Contains(err.Error(), "node 5 at offset 20490: truncated: the file ends here while it is read") {
 		t.Errorf("shrinking file: %v", err)
 	}
 }
@@ -204,11 +204,11 @@ func TestDecryptReportsItsOutput(t *testing.T) {
 	for _, space := range []int64{0, inlineSize, inlineSize + 3*groupData} {
 		dst := &failingAfter{}
 		dst.left.Store(space)
-		if _, err := Decrypt(context.Background(), dst, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath}); !errors.Is(err, errDiskFull) {
+		if _, err := Decrypt(t.Context(), dst, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath}); !errors.Is(err, errDiskFull) {
 			t.Errorf("space for %d bytes: %v", space, err)
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	_, err := Decrypt(ctx, discard{}, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath, Progress: func(int64) { cancel() }})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
@@ -223,7 +223,7 @@ func TestFirstDamageIsReported(t *testing.T) {
 		file[node*NodeSize] ^= 1
 	}
 	for i := range 20 {
-		_, err := Verify(context.Background(), bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath, Jobs: 1 + i%8})
+		_, err := Verify(t.Context(), bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath, Jobs: 1 + i%8})
 		var e *Error
 		if !errors.As(err, &e) || e.Node != hashNodeNumber(3)+50 {
 			t.Fatalf("%v, want data node 337", err)
@@ -237,21 +237,21 @@ func TestFirstDamageIsReported(t *testing.T) {
 func TestReaderSourceDigest(t *testing.T) {
 	for _, size := range boundarySizes {
 		plain := stream("source digest", size)
-		want, err := SourceDigest(context.Background(), bytes.NewReader(plain), int64(size), testKey, 0)
+		want, err := SourceDigest(t.Context(), bytes.NewReader(plain), int64(size), testKey, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, reproducible := range []bool{false, true} {
 			dst := &memory{}
 			if reproducible {
-				_, err = EncryptReproducible(context.Background(), dst, bytes.NewReader(plain), int64(size), testKey, WriterOptions{Path: testPath})
+				_, err = EncryptReproducible(t.Context(), dst, bytes.NewReader(plain), int64(size), testKey, WriterOptions{Path: testPath})
 			} else {
-				_, err = Encrypt(context.Background(), dst, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath})
+				_, err = Encrypt(t.Context(), dst, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath})
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, same, err := open(t, dst.b, ReaderOptions{}).SourceDigest(context.Background(), testKey)
+			got, same, err := open(t, dst.b, ReaderOptions{}).SourceDigest(t.Context(), testKey)
 			if err != nil || got != want || same != reproducible {
 				t.Errorf("%d bytes: %x, reproducible %v, %v; want %x, %v", size, got, same, err, want, reproducible)
 			}
@@ -285,7 +285,7 @@ func TestReencrypt(t *testing.T) {
 		file := encrypted(t, plain, WriterOptions{Format: format})
 		for _, key := range []Key{other, testKey} {
 			dst := &memory{}
-			sum, err := Reencrypt(context.Background(), dst, open(t, file, ReaderOptions{}), key, WriterOptions{})
+			sum, err := Reencrypt(t.Context(), dst, open(t, file, ReaderOptions{}), key, WriterOptions{})
 			if err != nil || sum.Path != testPath || sum.Format != format || sum.Size != int64(len(plain)) {
 				t.Fatalf("%+v, %v", sum, err)
 			}
@@ -295,12 +295,12 @@ func TestReencrypt(t *testing.T) {
 				}
 			}
 			out := &memory{}
-			if _, err := Decrypt(context.Background(), out, dst, int64(len(dst.b)), key, ReaderOptions{Path: testPath, Strict: true}); err != nil || !bytes.Equal(out.b, plain) {
+			if _, err := Decrypt(t.Context(), out, dst, int64(len(dst.b)), key, ReaderOptions{Path: testPath, Strict: true}); err != nil || !bytes.Equal(out.b, plain) {
 				t.Errorf("%v", err)
 			}
 		}
 	}
-	if _, err := Reencrypt(context.Background(), &memory{}, open(t, encrypted(t, plain, WriterOptions{}), ReaderOptions{}), Key{}, WriterOptions{}); !errors.Is(err, errZeroKey) {
+	if _, err := Reencrypt(t.Context(), &memory{}, open(t, encrypted(t, plain, WriterOptions{}), ReaderOptions{}), Key{}, WriterOptions{}); !errors.Is(err, errZeroKey) {
 		t.Errorf("zero key: %v", err)
 	}
 }

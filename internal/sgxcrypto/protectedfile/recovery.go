@@ -66,10 +66,10 @@ func newUndoLog(base io.ReaderAt, baseSize int64, records io.ReaderAt, size int6
 			return nil, fmt.Errorf("read recovery file at offset %d: %w", off, err)
 		}
 		node := binary.LittleEndian.Uint64(number[:])
-		if node >= uint64(limit) { //nolint:gosec // Not negative.
+		if node >= uint64(limit) {
 			return nil, headerFinding(KindRecoveryInvalid, offFlags, "the recovery file restores node %d of a file that has %d", node, baseSize/NodeSize)
 		}
-		l.at[int64(node)] = off + 8 //nolint:gosec // Below limit. The last record of a node counts, as in Gramine.
+		l.at[int64(node)] = off + 8 // The last record of a node counts, as in Gramine.
 		l.size = max(l.size, (int64(node)+1)*NodeSize)
 	}
 	return l, nil

@@ -2,7 +2,6 @@ package protectedfile
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -53,7 +52,7 @@ var openKinds = []Kind{
 func (s *specimen) refuses(t *testing.T, what string, file []byte, kind Kind, node int64) {
 	t.Helper()
 	out := &memory{}
-	_, err := Decrypt(context.Background(), out, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath})
+	_, err := Decrypt(t.Context(), out, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath})
 	s.check(t, what, err, kind, node)
 	if slices.Contains(openKinds, kind) && len(out.b) > 0 {
 		t.Errorf("%s, %s: %d bytes were written", s.name, what, len(out.b))
@@ -63,7 +62,7 @@ func (s *specimen) refuses(t *testing.T, what string, file []byte, kind Kind, no
 			t.Fatalf("%s, %s: byte %d of the output is not of the plaintext", s.name, what, i)
 		}
 	}
-	if _, err := Verify(context.Background(), bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{AllowAnyPath: true}); err == nil && kind != KindWrongPath {
+	if _, err := Verify(t.Context(), bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{AllowAnyPath: true}); err == nil && kind != KindWrongPath {
 		t.Errorf("%s, %s: verify accepts it", s.name, what)
 	}
 }
@@ -85,12 +84,12 @@ func (s *specimen) check(t *testing.T, what string, err error, kind Kind, node i
 func (s *specimen) warns(t *testing.T, what string, file []byte, kind Kind) {
 	t.Helper()
 	out := &memory{}
-	report, err := Decrypt(context.Background(), out, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath})
+	report, err := Decrypt(t.Context(), out, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath})
 	if err != nil || !bytes.Equal(out.b, s.plain) || len(report.Warnings) != 1 || report.Warnings[0].Kind != kind {
 		t.Errorf("%s, %s: %d bytes, warnings %v, %v; want a warning of %q", s.name, what, len(out.b), report.Warnings, err, kind)
 	}
 	out = &memory{}
-	_, err = Decrypt(context.Background(), out, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath, Strict: true})
+	_, err = Decrypt(t.Context(), out, bytes.NewReader(file), int64(len(file)), testKey, ReaderOptions{Path: testPath, Strict: true})
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != kind || len(out.b) > 0 {
 		t.Errorf("%s, %s: strict: %v, want %q", s.name, what, err, kind)
@@ -253,7 +252,7 @@ func TestTamperReplay(t *testing.T) {
 			// A reproducible file of another plaintext shares no node either.
 			dst, other := &memory{}, &memory{}
 			for d, p := range map[*memory][]byte{dst: s.plain, other: changed} {
-				if _, err := EncryptReproducible(context.Background(), d, bytes.NewReader(p), int64(len(p)), testKey, WriterOptions{Path: testPath, Format: s.format}); err != nil {
+				if _, err := EncryptReproducible(t.Context(), d, bytes.NewReader(p), int64(len(p)), testKey, WriterOptions{Path: testPath, Format: s.format}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -362,7 +361,7 @@ func TestRecovery(t *testing.T) {
 		read := func(opts ReaderOptions) ([]byte, error) {
 			opts.Path = testPath
 			out := &memory{}
-			_, err := Decrypt(context.Background(), out, bytes.NewReader(file), int64(len(file)), testKey, opts)
+			_, err := Decrypt(t.Context(), out, bytes.NewReader(file), int64(len(file)), testKey, opts)
 			return out.b, err
 		}
 		fails := func(what string, opts ReaderOptions, kind Kind, want string) {
@@ -428,7 +427,7 @@ func TestRewrap(t *testing.T) {
 			}
 			file := append(bytes.Clone(fresh), s.file[NodeSize:]...)
 			out := &memory{}
-			if _, err := Decrypt(context.Background(), out, bytes.NewReader(file), int64(len(file)), other, ReaderOptions{Path: testPath, Strict: true}); err != nil || !bytes.Equal(out.b, s.plain) {
+			if _, err := Decrypt(t.Context(), out, bytes.NewReader(file), int64(len(file)), other, ReaderOptions{Path: testPath, Strict: true}); err != nil || !bytes.Equal(out.b, s.plain) {
 				t.Errorf("%s: %d bytes, %v", s.name, len(out.b), err)
 			}
 			s.refuses(t, "rewrapped, old key", file, KindMetadataMAC, 0)

@@ -2,7 +2,6 @@ package protectedfile
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -126,7 +125,7 @@ func TestVectorsDecrypt(t *testing.T) {
 		src := bytes.NewReader(v.data)
 		opts := ReaderOptions{Path: v.Path, Strict: true}
 		out := &memory{}
-		report, err := Decrypt(context.Background(), out, src, src.Size(), v.wrap(t), opts)
+		report, err := Decrypt(t.Context(), out, src, src.Size(), v.wrap(t), opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +153,7 @@ func TestVectorsDecrypt(t *testing.T) {
 		if err != nil || !bytes.Equal(whole, out.b) {
 			t.Errorf("reading gives %d bytes, %v; want the %d of decrypting", len(whole), err, len(out.b))
 		}
-		if _, err := Verify(context.Background(), src, src.Size(), v.wrap(t), opts); err != nil {
+		if _, err := Verify(t.Context(), src, src.Size(), v.wrap(t), opts); err != nil {
 			t.Errorf("verify: %v", err)
 		}
 	})
@@ -176,7 +175,7 @@ func TestVectorsRefuse(t *testing.T) {
 			{"path given although any is allowed", func(k Key) Key { return k }, ReaderOptions{Path: "x", AllowAnyPath: true}, KindWrongPath},
 		} {
 			out := &memory{}
-			_, err := Decrypt(context.Background(), out, src, src.Size(), tc.key(v.wrap(t)), tc.opts)
+			_, err := Decrypt(t.Context(), out, src, src.Size(), tc.key(v.wrap(t)), tc.opts)
 			var e *Error
 			if !errors.As(err, &e) || e.Kind != tc.want {
 				t.Errorf("%s: error %v, want kind %q", tc.name, err, tc.want)
@@ -208,7 +207,7 @@ func TestVectorsLayout(t *testing.T) {
 			t.Fatal(err)
 		}
 		ours := &memory{}
-		if _, err := Encrypt(context.Background(), ours, io.NewSectionReader(r, 0, r.Size()), v.wrap(t), WriterOptions{Path: v.Path, Format: v.Format}); err != nil {
+		if _, err := Encrypt(t.Context(), ours, io.NewSectionReader(r, 0, r.Size()), v.wrap(t), WriterOptions{Path: v.Path, Format: v.Format}); err != nil {
 			t.Fatal(err)
 		}
 		if len(ours.b) != len(v.data) {

@@ -308,7 +308,7 @@ func (w *Writer) finish() error {
 			return err
 		}
 	}
-	w.meta.setSize(uint64(w.size)) //nolint:gosec // A size is not negative.
+	w.meta.setSize(uint64(w.size))
 	var head [NodeSize]byte
 	if err := sealHeader(&head, &w.meta, w.wrap, w.opts.Format, w.keys); err != nil {
 		return err

@@ -37,7 +37,7 @@ func encrypted(t testing.TB, plain []byte, opts WriterOptions) []byte {
 		opts.Path = testPath
 	}
 	dst := &memory{}
-	if _, err := Encrypt(context.Background(), dst, bytes.NewReader(plain), testKey, opts); err != nil {
+	if _, err := Encrypt(t.Context(), dst, bytes.NewReader(plain), testKey, opts); err != nil {
 		t.Fatal(err)
 	}
 	return dst.b
@@ -50,7 +50,7 @@ func decrypted(t testing.TB, file []byte, opts ReaderOptions) []byte {
 	}
 	opts.Strict = true
 	dst := &memory{}
-	if _, err := Decrypt(context.Background(), dst, bytes.NewReader(file), int64(len(file)), testKey, opts); err != nil {
+	if _, err := Decrypt(t.Context(), dst, bytes.NewReader(file), int64(len(file)), testKey, opts); err != nil {
 		t.Fatal(err)
 	}
 	return dst.b
@@ -67,19 +67,19 @@ func TestRoundTrip(t *testing.T) {
 		for _, format := range []Format{FormatV1, FormatV2} {
 			for name, write := range map[string]func(dst *memory) error{
 				"unknown size, read back": func(dst *memory) error {
-					_, err := Encrypt(context.Background(), dst, bytes.NewReader(want), testKey, WriterOptions{Path: testPath, Format: format, Jobs: 3})
+					_, err := Encrypt(t.Context(), dst, bytes.NewReader(want), testKey, WriterOptions{Path: testPath, Format: format, Jobs: 3})
 					return err
 				},
 				"unknown size, write only": func(dst *memory) error {
-					_, err := Encrypt(context.Background(), writeOnly{dst}, bytes.NewReader(want), testKey, WriterOptions{Path: testPath, Format: format})
+					_, err := Encrypt(t.Context(), writeOnly{dst}, bytes.NewReader(want), testKey, WriterOptions{Path: testPath, Format: format})
 					return err
 				},
 				"known size": func(dst *memory) error {
-					_, err := Encrypt(context.Background(), writeOnly{dst}, bytes.NewReader(want), testKey, WriterOptions{Path: testPath, Format: format, Size: int64(size)})
+					_, err := Encrypt(t.Context(), writeOnly{dst}, bytes.NewReader(want), testKey, WriterOptions{Path: testPath, Format: format, Size: int64(size)})
 					return err
 				},
 				"reproducible": func(dst *memory) error {
-					_, err := EncryptReproducible(context.Background(), writeOnly{dst}, bytes.NewReader(want), int64(size), testKey, WriterOptions{Path: testPath, Format: format})
+					_, err := EncryptReproducible(t.Context(), writeOnly{dst}, bytes.NewReader(want), int64(size), testKey, WriterOptions{Path: testPath, Format: format})
 					return err
 				},
 			} {
@@ -170,7 +170,7 @@ func TestReproducible(t *testing.T) {
 			opts.Path = testPath
 		}
 		dst := &memory{}
-		s, err := EncryptReproducible(context.Background(), dst, bytes.NewReader(plain), int64(len(plain)), key, opts)
+		s, err := EncryptReproducible(t.Context(), dst, bytes.NewReader(plain), int64(len(plain)), key, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +183,7 @@ func TestReproducible(t *testing.T) {
 		}
 	}
 
-	digest, err := SourceDigest(context.Background(), bytes.NewReader(plain), int64(len(plain)), testKey, 0)
+	digest, err := SourceDigest(t.Context(), bytes.NewReader(plain), int64(len(plain)), testKey, 0)
 	if err != nil || digest != summary.SourceDigest {
 		t.Errorf("source digest %x, %v; the summary has %x", digest, err, summary.SourceDigest)
 	}
@@ -223,12 +223,11 @@ func TestReproducible(t *testing.T) {
 // changing is a source whose content depends on how often it was read.
 type changing struct {
 	first, later []byte
-	split        int64 // bytes from here on change after they were read once
 	reads        atomic.Int64
 }
 
 func (c *changing) ReadAt(p []byte, off int64) (int, error) {
-	if c.reads.Add(1) > int64(ceilDiv(int64(len(c.first)), groupData))+2 {
+	if c.reads.Add(1) > ceilDiv(int64(len(c.first)), groupData)+2 {
 		return bytes.NewReader(c.later).ReadAt(p, off)
 	}
 	return bytes.NewReader(c.first).ReadAt(p, off)
@@ -256,7 +255,7 @@ func TestReproducibleSourceChanges(t *testing.T) {
 		{"longer", append(bytes.Clone(plain), 0), "it has more than 1182820 bytes"},
 	} {
 		dst := &memory{}
-		_, err := EncryptReproducible(context.Background(), dst, &changing{first: plain, later: tc.later}, int64(len(plain)), testKey, WriterOptions{Path: testPath})
+		_, err := EncryptReproducible(t.Context(), dst, &changing{first: plain, later: tc.later}, int64(len(plain)), testKey, WriterOptions{Path: testPath})
 		if !errors.Is(err, errSourceChanged) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: error %v, want %q", tc.name, err, tc.want)
 		}
@@ -268,13 +267,13 @@ func TestReproducibleSourceChanges(t *testing.T) {
 		}
 	}
 	for _, size := range []int64{int64(len(plain)) - 1, int64(len(plain)) + 1} {
-		if _, err := EncryptReproducible(context.Background(), &memory{}, bytes.NewReader(plain), size, testKey, WriterOptions{Path: testPath}); !errors.Is(err, errSourceChanged) {
+		if _, err := EncryptReproducible(t.Context(), &memory{}, bytes.NewReader(plain), size, testKey, WriterOptions{Path: testPath}); !errors.Is(err, errSourceChanged) {
 			t.Errorf("size %d of %d: %v", size, len(plain), err)
 		}
-		if _, err := SourceDigest(context.Background(), bytes.NewReader(plain), size, testKey, 0); !errors.Is(err, errSourceChanged) {
+		if _, err := SourceDigest(t.Context(), bytes.NewReader(plain), size, testKey, 0); !errors.Is(err, errSourceChanged) {
 			t.Errorf("digest, size %d of %d: %v", size, len(plain), err)
 		}
-		if _, err := Encrypt(context.Background(), &memory{}, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath, Size: size}); !errors.Is(err, errSourceChanged) {
+		if _, err := Encrypt(t.Context(), &memory{}, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath, Size: size}); !errors.Is(err, errSourceChanged) {
 			t.Errorf("random, size %d of %d: %v", size, len(plain), err)
 		}
 	}
@@ -283,12 +282,12 @@ func TestReproducibleSourceChanges(t *testing.T) {
 func TestDigestWhileEncrypting(t *testing.T) {
 	for _, size := range []int{0, 5, inlineSize + 1, inlineSize + 200*groupData/2} {
 		plain := bytes.Repeat(stream("digest", 4096), size/4096+1)[:size]
-		want, err := SourceDigest(context.Background(), bytes.NewReader(plain), int64(size), testKey, 0)
+		want, err := SourceDigest(t.Context(), bytes.NewReader(plain), int64(size), testKey, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, known := range []int64{0, int64(size)} {
-			s, err := Encrypt(context.Background(), &memory{}, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath, Digest: true, Size: known})
+			s, err := Encrypt(t.Context(), &memory{}, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath, Digest: true, Size: known})
 			if err != nil || s.SourceDigest != want {
 				t.Errorf("%d bytes: digest %x, %v; want %x", size, s.SourceDigest, err, want)
 			}
@@ -317,7 +316,7 @@ func TestWriterOptionsRefused(t *testing.T) {
 		if tc.name == "size" {
 			continue
 		}
-		if _, err := EncryptReproducible(context.Background(), dst, strings.NewReader("x"), 1, tc.key, tc.opts); err == nil || err.Error() != tc.want {
+		if _, err := EncryptReproducible(t.Context(), dst, strings.NewReader("x"), 1, tc.key, tc.opts); err == nil || err.Error() != tc.want {
 			t.Errorf("%s: EncryptReproducible: %v, want %q", tc.name, err, tc.want)
 		}
 		if len(dst.b) > 0 {
@@ -346,7 +345,7 @@ func TestWriterReportsItsFiles(t *testing.T) {
 	for _, space := range []int64{0, 100, groupData, 20 * groupData, 40 * groupData, 3881 * NodeSize} {
 		dst := &failingAfter{}
 		dst.left.Store(space)
-		if _, err := Encrypt(context.Background(), dst, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath}); !errors.Is(err, errDiskFull) {
+		if _, err := Encrypt(t.Context(), dst, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath}); !errors.Is(err, errDiskFull) {
 			t.Errorf("space for %d bytes: %v", space, err)
 		}
 	}
@@ -354,7 +353,7 @@ func TestWriterReportsItsFiles(t *testing.T) {
 	for _, n := range []int64{0, 10, inlineSize, inlineSize + 3*groupData + 1} {
 		src := io.MultiReader(bytes.NewReader(plain[:n]), iotest.ErrReader(broken))
 		dst := &memory{}
-		if _, err := Encrypt(context.Background(), dst, src, testKey, WriterOptions{Path: testPath}); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "read plaintext: ") {
+		if _, err := Encrypt(t.Context(), dst, src, testKey, WriterOptions{Path: testPath}); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "read plaintext: ") {
 			t.Errorf("source that fails after %d bytes: %v", n, err)
 		}
 		if len(dst.b) >= NodeSize && !bytes.Equal(dst.b[:NodeSize], make([]byte, NodeSize)) {
@@ -362,11 +361,11 @@ func TestWriterReportsItsFiles(t *testing.T) {
 		}
 	}
 	stuck := readerFunc(func([]byte) (int, error) { return 0, nil })
-	if _, err := Encrypt(context.Background(), &memory{}, stuck, testKey, WriterOptions{Path: testPath}); !errors.Is(err, io.ErrNoProgress) {
+	if _, err := Encrypt(t.Context(), &memory{}, stuck, testKey, WriterOptions{Path: testPath}); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("a source that gives nothing: %v", err)
 	}
 	weak := &randomOnce{}
-	if _, err := Encrypt(context.Background(), &memory{}, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath, Rand: weak}); err == nil || !strings.Contains(err.Error(), "draw node keys") {
+	if _, err := Encrypt(t.Context(), &memory{}, bytes.NewReader(plain), testKey, WriterOptions{Path: testPath, Rand: weak}); err == nil || !strings.Contains(err.Error(), "draw node keys") {
 		t.Errorf("a random source that ends: %v", err)
 	}
 }
@@ -382,7 +381,7 @@ func (r *randomOnce) Read(p []byte) (int, error) {
 }
 
 func TestEncryptCancelled(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	endless := readerFunc(func(p []byte) (int, error) { return len(p), nil })
 	var done int64
 	_, err := Encrypt(ctx, discard{}, endless, testKey, WriterOptions{Path: testPath, Progress: func(n int64) {
@@ -424,7 +423,7 @@ func TestSteadyStateAllocations(t *testing.T) {
 	const groups = 64
 	plain := make([]byte, inlineSize+2*groups*groupData)
 	file := make(fixed, len(plain)*2)
-	ctx := context.Background()
+	ctx := t.Context()
 	must := func(err error) {
 		if err != nil {
 			t.Fatal(err)
@@ -517,7 +516,7 @@ func TestWriterEndsOnce(t *testing.T) {
 // TestReadBackIsChecked changes a hash node on the disk before it is read back.
 func TestReadBackIsChecked(t *testing.T) {
 	dst := &flipping{node: hashNodeNumber(1)}
-	_, err := Encrypt(context.Background(), dst, bytes.NewReader(make([]byte, inlineSize+40*groupData)), testKey, WriterOptions{Path: testPath})
+	_, err := Encrypt(t.Context(), dst, bytes.NewReader(make([]byte, inlineSize+40*groupData)), testKey, WriterOptions{Path: testPath})
 	if err == nil || err.Error() != "write protected file: read back node 98: it is not what was written" {
 		t.Errorf("error %v", err)
 	}
@@ -561,7 +560,7 @@ func TestWriterProperties(t *testing.T) {
 			t.Fatal("not the destination")
 		}
 		out := &memory{}
-		if _, err := Decrypt(context.Background(), out, file, int64(len(file.b)), testKey, ReaderOptions{Path: testPath, Jobs: jobs, Strict: true}); err != nil {
+		if _, err := Decrypt(t.Context(), out, file, int64(len(file.b)), testKey, ReaderOptions{Path: testPath, Jobs: jobs, Strict: true}); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(out.b, pool[:size]) {
