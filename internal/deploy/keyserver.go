@@ -95,6 +95,8 @@ const (
 	reloadPatience = 15 * time.Second
 	// killPatience is added to the server's own drain time before it is killed.
 	killPatience = 5 * time.Second
+	// exitPatience is for a process that has nothing left to do but to exit.
+	exitPatience = 2 * time.Second
 )
 
 // Start starts the server and waits until it accepts enclaves. It fails if one
@@ -166,7 +168,10 @@ func stopKeyServer(ctx context.Context, files KeyServerFiles) error {
 	}
 	drain, cancel := context.WithTimeout(ctx, drainTime(files.Config)+killPatience)
 	defer cancel()
-	if err = waitGone(drain, files.State); err == nil || drain.Err() == nil {
+	if err = waitGone(drain, files.State); err == nil {
+		waitExit(ctx, process)
+	}
+	if err == nil || drain.Err() == nil {
 		return err
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
@@ -178,6 +183,17 @@ func stopKeyServer(ctx context.Context, files KeyServerFiles) error {
 	killed, cancel := context.WithTimeout(context.WithoutCancel(ctx), killPatience)
 	defer cancel()
 	return waitGone(killed, files.State)
+}
+
+// waitExit gives a server that has given up its lock, and with it all it had
+// to do, a moment to be gone altogether. What is left after that is at most
+// the entry of a process that nobody collects, as in some containers.
+func waitExit(ctx context.Context, process *os.Process) {
+	ctx, cancel := context.WithTimeout(ctx, exitPatience)
+	defer cancel()
+	for ctx.Err() == nil && process.Signal(syscall.Signal(0)) == nil {
+		time.Sleep(pollInterval / 5)
+	}
 }
 
 // drainTime is how long the server itself gives its connections.

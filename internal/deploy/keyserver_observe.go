@@ -35,8 +35,8 @@ type KeyServerObservation struct {
 }
 
 // ObserveKeyServer compares the server of a directory with how it was left: it
-// runs, with the configuration of the given digest, and the files it has
-// loaded are still those on disk. It changes nothing.
+// runs, with the configuration of the given digest, and the files it loads are
+// those that the configuration was written for. It changes nothing.
 func ObserveKeyServer(directory, digest string) (KeyServerObservation, error) {
 	files := KeyServerFilesIn(directory)
 	state, err := serverState(files.State)
@@ -78,7 +78,7 @@ func keyServerChange(directory string, state *keyserver.State, digest string) st
 	loaded := listedInputs(text)
 	for _, field := range slices.Sorted(maps.Keys(now)) {
 		if loaded[field] != now[field] {
-			return field + " is another than the server has loaded"
+			return field + " has changed since the last apply"
 		}
 	}
 	return ""

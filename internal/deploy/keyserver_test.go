@@ -136,8 +136,8 @@ func TestKeyServerDrift(t *testing.T) {
 		change func()
 		status string
 	}{
-		{"certificate renewed", func() { writeCertificate(t, dir) }, "changed: tls.certificate is another than the server has loaded"},
-		{"key replaced", func() { newTestKey(t, filepath.Join(dir, "wrap.key")) }, "changed: secrets.model is another than the server has loaded"},
+		{"certificate renewed", func() { writeCertificate(t, dir) }, "changed: tls.certificate has changed since the last apply"},
+		{"key replaced", func() { newTestKey(t, filepath.Join(dir, "wrap.key")) }, "changed: secrets.model has changed since the last apply"},
 		{"configuration edited", func() { writeFile(t, files.Config, string(readFile(t, files.Config))+"# x\n", 0o600) },
 			"changed: the configuration file was edited"},
 		{"configuration removed", func() { _ = os.Remove(files.Config) }, "changed: the configuration file is missing"},

@@ -118,8 +118,8 @@ func TestKeyServerDrift(t *testing.T) {
 		{"edited", func() { mustWrite(t, file, append(mustRead(t, file), "# mine\n"...), 0o600) }, "changed: the configuration file was edited", false},
 		{"garbled", func() { mustWrite(t, file, []byte("?"), 0o600) }, "changed: the configuration file was edited", true},
 		{"removed", func() { remove(t, file) }, "changed: the configuration file is missing", true},
-		{"certificate", f.writeCertificate, "changed: tls.certificate is another than the server has loaded", false},
-		{"wrap key", f.writeKey, "changed: secrets.model is another than the server has loaded", false},
+		{"certificate", f.writeCertificate, "changed: tls.certificate has changed since the last apply", false},
+		{"wrap key", f.writeKey, "changed: secrets.model has changed since the last apply", false},
 	} {
 		before := 0
 		steps = append(steps,

@@ -26,7 +26,7 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 	return schema.Schema{
 		MarkdownDescription: "A key server: it lets an enclave attest itself and releases the wrap key to the one that a rule names. " +
 			"It speaks Gramine's secret provisioning protocol. The resource keeps it running with exactly this configuration: a plan says " +
-			"when it has stopped, when its configuration was edited, and when a certificate or key it has loaded is not the one on disk any more.",
+			"when it has stopped, when its configuration was edited, and when a certificate or key that it loads has changed.",
 		Attributes: map[string]schema.Attribute{
 			// Where it runs.
 			"host": schema.SingleNestedAttribute{
@@ -86,8 +86,8 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 			},
 			"limits": limitsAttribute(),
 			"reload_triggers": schema.MapAttribute{
-				MarkdownDescription: "Values whose change makes the server load its files again, such as the fingerprint of a certificate that the same apply " +
-					"renews. Without them a file that changes during an apply is noticed by the next plan.",
+				MarkdownDescription: "Values whose change makes the apply reload the server and wait for it, such as a certificate that the same apply renews. " +
+					"Without them the server notices a new file by itself within seconds, and the next plan shows it.",
 				Optional:    true,
 				ElementType: types.StringType,
 			},
