@@ -13,8 +13,8 @@ import (
 )
 
 func newModelCommand(u *ui) *cobra.Command {
-	return group("model", "TensorFlow models: look into them, convert them, without TensorFlow",
-		newModelInspectCommand(u), newModelConvertCommand(u))
+	return group("model", "TensorFlow models: fetch them, look into them, convert them, without TensorFlow",
+		newModelFetchCommand(u), newModelInspectCommand(u), newModelConvertCommand(u))
 }
 
 // modelCode is the exit code of a finding about a model file.
@@ -25,6 +25,8 @@ func modelCode(err error) int {
 		return exitFormat
 	case errors.Is(err, deploy.ErrSourceDigest):
 		return exitNotGenuine
+	case errors.Is(err, deploy.ErrUnreachable):
+		return exitUnreachable
 	default:
 		return exitOK
 	}

@@ -31,6 +31,7 @@ func TestModelExitCodes(t *testing.T) {
 	}{
 		{fmt.Errorf("convert x: %w", &savedmodel.FormatError{Offset: -1, Reason: "bad"}), exitFormat},
 		{fmt.Errorf("convert x: %w", deploy.ErrSourceDigest), exitNotGenuine},
+		{fmt.Errorf("fetch x: %w", deploy.ErrUnreachable), exitUnreachable},
 		{&savedmodel.SizeError{Size: 1 << 31}, exitFailed},
 		{&savedmodel.NotServableError{}, exitFailed},
 		{&savedmodel.TensorError{Role: savedmodel.Input}, exitFailed},
@@ -72,3 +73,22 @@ func TestPrintModel(t *testing.T) {
 type brokenWriter struct{ err error }
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func TestFetchName(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://h/a/b.pb":         "b.pb",
+		"https://h/a/b.pb?token=x": "b.pb",
+		"https://h/b.pb#part":      "b.pb",
+		"file:///tmp/b.pb":         "b.pb",
+		"https://h/a/":             "",
+		"https://h":                "",
+		"https://h/..":             "",
+		"https://h/.profile":       "",
+		"https://h/a%2fb":          "",
+		"b.pb":                     "",
+	} {
+		if got := fetchName(url); got != want {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+	}
+}
