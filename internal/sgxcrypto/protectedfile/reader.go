@@ -39,6 +39,8 @@ type ReaderOptions struct {
 // the nodes that a read touches, and the hash nodes above them, when they are
 // touched; it never gives a byte that did not authenticate. It is an
 // [io.ReaderAt] and safe for concurrent use, as far as the underlying one is.
+// [io.NewSectionReader] makes an io.ReadSeeker of it, as [net/http.ServeContent]
+// and [archive/zip.NewReader] want.
 type Reader struct {
 	src      io.ReaderAt
 	opts     ReaderOptions
