@@ -2,20 +2,19 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
+	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
 )
 
 func newCollateralCommand(u *ui) *cobra.Command {
@@ -45,26 +44,12 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.update, "update", string(pccs.UpdateStandard), "set of TCB levels: standard, or early")
 }
 
-func (f *serviceFlags) client() (*pccs.Client, error) {
-	opts := pccs.ClientOptions{URL: f.url, Update: pccs.Update(f.update)}
+func (f *serviceFlags) place() deploy.CollateralPlace {
+	place := deploy.CollateralPlace{URL: f.url, CA: f.ca, Update: f.update}
 	if f.url == "intel" {
-		opts.URL = pccs.IntelURL
+		place.URL = pccs.IntelURL
 	}
-	if f.ca != "" {
-		text, err := os.ReadFile(f.ca)
-		if err != nil {
-			return nil, err
-		}
-		opts.Roots = x509.NewCertPool()
-		if !opts.Roots.AppendCertsFromPEM(text) {
-			return nil, usagef("--pccs-ca: %s holds no PEM certificate", f.ca)
-		}
-	}
-	client, err := pccs.NewClient(opts)
-	if err != nil {
-		return nil, withCode(exitUsage, err)
-	}
-	return client, nil
+	return place
 }
 
 // collateralFlags say where collateral comes from: a file or a service.
@@ -86,35 +71,35 @@ func (f *collateralFlags) check() error {
 	return nil
 }
 
-func (f *collateralFlags) collateral(ctx context.Context, p *dcap.Platform) (*dcap.Collateral, error) {
-	if f.file != "" {
-		bundle, err := readBundle(f.file)
-		if err != nil {
-			return nil, err
-		}
-		c, err := bundle.Collateral(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.file, err)
-		}
-		return c, nil
-	}
-	client, err := f.service.client()
+// open returns the source and a function that releases it.
+func (f *collateralFlags) open() (ratls.CollateralSource, func(), error) {
+	place := f.service.place()
+	place.Bundle = f.file
+	source, release, err := place.Open()
 	if err != nil {
-		return nil, err
+		return nil, nil, placeError(err)
 	}
-	defer client.Close()
-	return client.Collateral(ctx, p)
+	return source, release, nil
+}
+
+// placeError tells a file that is none from flags that name no place.
+func placeError(err error) error {
+	var format *deploy.NotBundleError
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &format):
+		return withCode(exitFormat, err)
+	case errors.As(err, &file):
+		return err
+	default:
+		return withCode(exitUsage, err)
+	}
 }
 
 func readBundle(name string) (*pccs.Bundle, error) {
-	f, err := os.Open(name)
+	bundle, err := deploy.ReadBundle(name)
 	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	bundle, err := pccs.ReadBundle(f)
-	if err != nil {
-		return nil, withCode(exitFormat, fmt.Errorf("%s: %w", name, err))
+		return nil, placeError(err)
 	}
 	return bundle, nil
 }
@@ -151,9 +136,9 @@ documents expire about 30 days after Intel issued them.`,
 					return err
 				}
 			}
-			client, err := service.client()
+			client, err := service.place().Client()
 			if err != nil {
-				return err
+				return placeError(err)
 			}
 			defer client.Close()
 			c, err := client.Collateral(cmd.Context(), platform)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 )
@@ -46,24 +46,21 @@ func classifyQuote(err error) int {
 
 // readQuote reads a quote from a file, as an enclave finds it in /dev/attestation/quote.
 func readQuote(name string) (*quote.Quote, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, quote.MaxSize+1))
-	if err != nil {
-		return nil, err
-	}
-	q, err := quote.Parse(raw)
-	if err != nil {
+	q, err := deploy.ReadQuote(name)
+	var format *quote.Error
+	if errors.As(err, &format) {
 		err = fmt.Errorf("%s: %w", name, err)
-		if len(raw) > 0 && strings.Trim(string(raw[:min(len(raw), 64)]), "0123456789abcdefABCDEF\r\n") == "" {
-			err = withHint(err, "this looks like hex digits: give the binary quote")
+		if format.Kind == quote.BadVersion && looksLikeText(name) {
+			err = withHint(err, "this looks like hex digits or base64: give the binary quote")
 		}
-		return nil, err
 	}
-	return q, nil
+	return q, err
+}
+
+// looksLikeText tells a quote that somebody has encoded from one of another version.
+func looksLikeText(name string) bool {
+	raw, err := os.ReadFile(name)
+	return err == nil && strings.Trim(string(raw), "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/=\r\n") == ""
 }
 
 func newQuoteInspect(u *ui) *cobra.Command {
@@ -260,15 +257,9 @@ func (f *evidenceFlags) options() (dcap.VerifyOptions, error) {
 	if err != nil {
 		return dcap.VerifyOptions{}, err
 	}
-	var roots []*x509.Certificate
-	if f.root != "" {
-		text, err := os.ReadFile(f.root)
-		if err != nil {
-			return dcap.VerifyOptions{}, err
-		}
-		if roots, err = dcap.ParseRoots(text); err != nil {
-			return dcap.VerifyOptions{}, fmt.Errorf("%s: %w", f.root, err)
-		}
+	roots, err := deploy.ReadTrustedRoots(f.root)
+	if err != nil {
+		return dcap.VerifyOptions{}, err
 	}
 	return dcap.VerifyOptions{At: at, Roots: roots}, nil
 }
@@ -284,22 +275,19 @@ func parseAt(s string) (time.Time, error) {
 	return at, nil
 }
 
-// verify checks the quote as far as that goes without collateral, gets the collateral, and verifies. A forgery costs no
-// request that way.
+// verify verifies the quote with collateral from where the flags say.
 func (f *evidenceFlags) verify(ctx context.Context, q *quote.Quote) (*dcap.Verdict, error) {
 	opts, err := f.options()
 	if err != nil {
 		return nil, err
 	}
-	platform, err := dcap.CheckEvidence(q, opts)
-	if err != nil {
-		return nil, hintRoot(err, opts)
-	}
-	collateral, err := f.source.collateral(ctx, platform)
+	source, release, err := f.source.open()
 	if err != nil {
 		return nil, err
 	}
-	return dcap.Verify(q, collateral, opts)
+	defer release()
+	v, err := deploy.VerifyQuote(ctx, q, source, opts)
+	return v, hintRoot(err, opts)
 }
 
 func hintRoot(err error, opts dcap.VerifyOptions) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 )
@@ -77,10 +78,8 @@ func (u *ui) reportVerdict(name string, v *dcap.Verdict, policy *dcap.Policy) er
 	if policy != nil {
 		shown.Checks = showFindings(policy.Explain(v))
 		refusal = policy.Check(v)
-	} else if v.Status == dcap.StatusRevoked {
-		refusal = &dcap.PolicyError{Violations: []dcap.Violation{{
-			Check: "tcb_status", Got: string(v.Status), Want: "a platform that Intel has not revoked", Remedy: "do not use this platform",
-		}}}
+	} else if refusal = deploy.RefuseRevoked(v); refusal != nil {
+		refusal = withCode(exitRefused, refusal)
 	}
 	if err := u.report(shown, shown.text); err != nil {
 		return err

@@ -71,6 +71,7 @@ func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 func (p *ccProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
 		resources.NewProtectedFileDataSource,
+		resources.NewQuoteVerificationDataSource,
 		resources.NewSigstructDataSource,
 	}
 }
@@ -81,6 +82,7 @@ func (p *ccProvider) Functions(context.Context) []func() function.Function {
 		resources.NewMRENCLAVEFunction,
 		resources.NewMRSIGNERFunction,
 		resources.NewPFInfoFunction,
+		resources.NewQuoteInfoFunction,
 		resources.NewSSLConfigFunction,
 	}
 }
