@@ -41,6 +41,11 @@ var table = map[string]rule{
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
 	},
+	"internal/remote": {
+		ours:       []string{"internal/atomicfile"},
+		thirdParty: []string{"golang.org/x/crypto/ssh", "github.com/pkg/sftp", "golang.org/x/sys"},
+	},
+	"internal/image":               {thirdParty: []string{"github.com/google/go-containerregistry"}},
 	"internal/keyserver/admission": {},
 	"internal/keyserver/statefile": {},
 
@@ -48,6 +53,7 @@ var table = map[string]rule{
 	"internal/deploy": {
 		ours: []string{
 			"internal/sgxcrypto/...", "internal/serving/...", "internal/keyserver", "internal/atomicfile", "internal/ecs",
+			"internal/remote", "internal/image",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4"},
 	},
@@ -78,6 +84,7 @@ var table = map[string]rule{
 		},
 		thirdParty: []string{
 			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",
+			"golang.org/x/crypto/x509roots/fallback",
 		},
 	},
 
@@ -95,6 +102,10 @@ var table = map[string]rule{
 	// Tests only.
 	"internal/archtest":   {},
 	"internal/testshared": {},
+	"internal/testhost": {
+		ours:       []string{"internal/testshared"},
+		thirdParty: []string{"golang.org/x/crypto/ssh"},
+	},
 }
 
 // pure lists the trees that may not look at the clock, the environment or a
@@ -117,12 +128,12 @@ var impure = map[string][]string{
 var binaries = map[string][]string{
 	// Package testing itself comes with go-plugin, which the framework serves through.
 	".": {
-		module + "/internal/sim", module + "/internal/testshared", module + "/cmd/ccsim",
+		module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/cmd/ccsim",
 		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",
 		"pgregory.net/rapid", "github.com/google/go-cmp", "net/http/httptest", "net/http/pprof",
 	},
 	"./cmd/ccctl": {
-		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/cmd/ccsim",
+		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/cmd/ccsim",
 		module + "/internal/provider", module + "/internal/resources",
 		"github.com/hashicorp/terraform-plugin-framework", "github.com/hashicorp/terraform-plugin-go",
 		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",

@@ -1,0 +1,175 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// What the image holds and runs as.
+const (
+	Program    = "/ccctl"
+	Repository = "cc-key-server"
+	// UID is the user and group of the server in the image: "nonroot" of the
+	// distroless images, which no system gives to a person.
+	UID = 65532
+)
+
+// maxProgram bounds the program in bytes; it is held in memory.
+const maxProgram = 256 << 20
+
+// Image is a container image that has been made.
+type Image struct {
+	image  v1.Image
+	id     string
+	digest string
+	size   int64
+}
+
+// ID is the digest of the image's configuration, "sha256:...": what Docker
+// calls the image's id.
+func (i *Image) ID() string { return i.id }
+
+// Digest is the digest of its manifest, "sha256:...": what Docker calls its id
+// where it keeps images in containerd.
+func (i *Image) Digest() string { return i.digest }
+
+// Size is the number of bytes that are sent, compressed.
+func (i *Image) Size() int64 { return i.size }
+
+// Reference is the name that Docker knows it by. It follows from its content.
+func (i *Image) Reference() string { return Repository + ":" + i.id[len("sha256:"):][:16] }
+
+// WriteTo writes the image as `docker load` reads it.
+func (i *Image) WriteTo(w io.Writer) (int64, error) {
+	tag, err := name.NewTag(i.Reference())
+	if err != nil {
+		return 0, fmt.Errorf("name image: %w", err)
+	}
+	c := &countingWriter{w: w}
+	if err := tarball.Write(tag, i.image, c); err != nil {
+		return c.n, fmt.Errorf("write image: %w", err)
+	}
+	return c.n, nil
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// Build makes the image of the program at path, which must be ccctl for
+// linux/amd64, statically linked.
+func Build(path string) (*Image, error) {
+	program, err := readProgram(path)
+	if err != nil {
+		return nil, fmt.Errorf("build image from %s: %w", path, err)
+	}
+	i, err := build(program)
+	if err != nil {
+		return nil, fmt.Errorf("build image from %s: %w", path, err)
+	}
+	return i, nil
+}
+
+func readProgram(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	program, err := io.ReadAll(io.LimitReader(f, maxProgram+1))
+	if err == nil && len(program) > maxProgram {
+		err = fmt.Errorf("it is larger than %d bytes", maxProgram)
+	}
+	if err == nil {
+		err = CheckProgram(bytes.NewReader(program))
+	}
+	return program, err
+}
+
+func build(program []byte) (*Image, error) {
+	content, err := layerTar(program)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}, tarball.WithCompressionLevel(gzip.BestCompression), tarball.WithMediaType(types.DockerLayer))
+	if err != nil {
+		return nil, fmt.Errorf("compress layer: %w", err)
+	}
+	epoch := v1.Time{Time: time.Unix(0, 0).UTC()}
+	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{Created: epoch, CreatedBy: "ccctl"}})
+	if err != nil {
+		return nil, fmt.Errorf("add layer: %w", err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	config = config.DeepCopy()
+	config.Architecture, config.OS, config.Created = "amd64", "linux", epoch
+	config.Config = v1.Config{
+		Entrypoint: []string{Program}, Cmd: []string{"--help"}, WorkingDir: "/", User: fmt.Sprintf("%d:%d", UID, UID),
+		Labels: map[string]string{"org.opencontainers.image.title": Repository},
+	}
+	if img, err = mutate.ConfigFile(img, config); err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	id, err := img.ConfigName()
+	if err != nil {
+		return nil, fmt.Errorf("compute id: %w", err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return nil, fmt.Errorf("compute digest: %w", err)
+	}
+	size, err := layer.Size()
+	if err != nil {
+		return nil, fmt.Errorf("compute size: %w", err)
+	}
+	return &Image{image: img, id: id.String(), digest: digest.String(), size: size}, nil
+}
+
+// layerTar is the file system. A temporary directory is in it because libraries
+// expect one; the server is given none that it can write to.
+func layerTar(program []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []*tar.Header{
+		{Name: "ccctl", Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(program))},
+		{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777},
+	} {
+		h.ModTime, h.Format = time.Unix(0, 0).UTC(), tar.FormatPAX
+		if err := w.WriteHeader(h); err != nil {
+			return nil, fmt.Errorf("write layer: %w", err)
+		}
+		if h.Typeflag == tar.TypeReg {
+			if _, err := w.Write(program); err != nil {
+				return nil, fmt.Errorf("write layer: %w", err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("write layer: %w", err)
+	}
+	return b.Bytes(), nil
+}
