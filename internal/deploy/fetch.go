@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
@@ -98,6 +99,13 @@ func Fetch(ctx context.Context, spec FetchSpec) (Fetched, error) {
 	return Fetched{File: spec.Destination, Size: d.done, SHA256: spec.SHA256, Resumed: d.resumed}, nil
 }
 
+// CheckFetchURL tells what is wrong with a URL, without what should not be shown
+// of it.
+func CheckFetchURL(s string) error {
+	_, err := parseFetchURL(s)
+	return err
+}
+
 // fetchURL is a URL with the form in which it may be shown: queries carry
 // tokens.
 type fetchURL struct {
@@ -158,7 +166,7 @@ type download struct {
 // so that it is never taken for the beginning of another file.
 func partName(spec FetchSpec) string {
 	dir, name := filepath.Split(spec.Destination)
-	return filepath.Join(dir, "."+name+"."+spec.SHA256[:16]+".part")
+	return filepath.Join(dir, "."+strings.TrimPrefix(name, ".")+"."+shortDigest(spec.SHA256)+".part")
 }
 
 func openDownload(ctx context.Context, spec FetchSpec) (*download, error) {

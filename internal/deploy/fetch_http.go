@@ -121,7 +121,7 @@ func (d *download) getOnce(ctx context.Context, client *http.Client, u fetchURL)
 	if d.done > 0 {
 		req.Header.Set("Range", "bytes="+strconv.FormatInt(d.done, 10)+"-")
 	}
-	resp, err := client.Do(req) //nolint:bodyclose // Closed below; the linter loses it in the retry.
+	resp, err := client.Do(req)
 	if err != nil {
 		return requestError(err)
 	}

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
@@ -30,8 +32,8 @@ var (
 
 // SavedModelSpec says which SavedModel is wished.
 type SavedModelSpec struct {
-	Source       string // the frozen graph
-	SourceSHA256 string // its SHA-256 in hex; empty: any
+	Source       string // the frozen graph: a path, or a URL as [Fetch] takes them
+	SourceSHA256 string // its SHA-256 in hex; empty: any, which a URL cannot be
 	// ExportDir is the directory that TensorFlow Serving is given as the model's
 	// base path; Version is the directory below it, from 0.
 	ExportDir string
@@ -41,7 +43,12 @@ type SavedModelSpec struct {
 	Inputs, Outputs []savedmodel.TensorSpec
 	// Progress is told how many more bytes are written.
 	Progress func(n int64)
+	// Client fetches a source that is a URL; see [FetchSpec].
+	Client *http.Client
 }
+
+// Remote tells that the source is a URL.
+func (s SavedModelSpec) Remote() bool { return strings.Contains(s.Source, "://") }
 
 // SavedModel is what may be told of a SavedModel, published or about to be.
 type SavedModel struct {
@@ -99,7 +106,13 @@ type PublishOptions struct {
 // own in one step. A version that has the same bytes already is left as it is;
 // one with other content is left too and the error wraps [ErrModelExists],
 // unless it may be replaced. The files have the access bits of the source.
+//
+// A source that is a URL is fetched into the export directory and removed again
+// when it has been converted.
 func PublishSavedModel(ctx context.Context, spec SavedModelSpec, opts PublishOptions) (SavedModel, error) {
+	if spec.Remote() {
+		return publishRemote(ctx, spec, opts)
+	}
 	var model SavedModel
 	err := spec.convert(ctx, func(c *conversion) error {
 		what, err := spec.decide(ctx, c, opts.Replace)
@@ -129,11 +142,46 @@ func PublishSavedModel(ctx context.Context, spec SavedModelSpec, opts PublishOpt
 	return model, err
 }
 
+func publishRemote(ctx context.Context, spec SavedModelSpec, opts PublishOptions) (SavedModel, error) {
+	if _, err := parseFetchURL(spec.Source); err != nil { // before anything is made
+		return SavedModel{}, err
+	}
+	// Only the owner may see what is fetched, and what is made of it.
+	if err := os.MkdirAll(spec.ExportDir, 0o700); err != nil {
+		return SavedModel{}, fmt.Errorf("create export directory %s: %w", spec.ExportDir, pathCause(err))
+	}
+	fetched, err := Fetch(ctx, FetchSpec{
+		URL: spec.Source, SHA256: spec.SourceSHA256, Destination: filepath.Join(spec.ExportDir, ".source-"+shortDigest(spec.SourceSHA256)+".pb"),
+		MaxSize: savedmodel.MaxSize, Client: spec.Client,
+	})
+	if err != nil {
+		return SavedModel{}, err
+	}
+	local := spec
+	local.Source = fetched.File
+	model, err := PublishSavedModel(ctx, local, opts)
+	if err != nil && ctx.Err() != nil {
+		return model, err // the next try need not fetch it again
+	}
+	if rerr := os.Remove(fetched.File); err == nil && rerr != nil {
+		err = fmt.Errorf("delete %s: %w", fetched.File, pathCause(rerr))
+	}
+	return model, err
+}
+
+func shortDigest(sum string) string { return sum[:min(len(sum), 16)] }
+
+// errNotFetched says that a URL was given where there is only a look at files.
+var errNotFetched = errors.New("it is a URL, and is fetched when it is published only")
+
 // convert opens the source and prepares the conversion for f.
 func (s SavedModelSpec) convert(ctx context.Context, f func(*conversion) error) error {
 	fail := func(err error) error { return fmt.Errorf("convert %s: %w", s.Source, err) }
 	if s.Version < 0 {
 		return fail(fmt.Errorf("model version %d is negative, and TensorFlow Serving does not count so", s.Version))
+	}
+	if s.Remote() {
+		return fail(errNotFetched)
 	}
 	in, info, err := openRegular(s.Source)
 	if err != nil {
@@ -179,7 +227,7 @@ func (c *conversion) dirMode() fs.FileMode {
 	return perm | perm&0o444>>2 | 0o700
 }
 
-func checkSHA256(ctx context.Context, f *os.File, want string) error {
+func checkSHA256(ctx context.Context, f io.Reader, want string) error {
 	if want == "" {
 		return nil
 	}

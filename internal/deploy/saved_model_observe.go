@@ -36,19 +36,19 @@ func InspectSavedModel(path string) (*savedmodel.GraphInfo, error) {
 // another, [ErrOtherDigestKey] when the key cannot tell; with anything else it
 // could not be read.
 func CheckSavedModel(ctx context.Context, file string, key *DigestKey, digest string) error {
-	f, _, err := openRegular(file)
-	if err != nil {
-		return fmt.Errorf("read saved model %s: %w", file, err)
-	}
-	defer func() { _ = f.Close() }()
 	if !key.Made(digest) {
+		f, _, err := openRegular(file)
+		if err != nil {
+			return fmt.Errorf("read saved model %s: %w", file, err)
+		}
+		_ = f.Close()
 		return fmt.Errorf("check saved model %s: %w", file, ErrOtherDigestKey)
 	}
-	h := key.hash()
-	if _, err := io.Copy(contextWriter{ctx, h}, f); err != nil {
-		return fmt.Errorf("read saved model %s: %w", file, pathCause(err))
+	got, err := DigestSavedModel(ctx, file, key)
+	if err != nil {
+		return err
 	}
-	if key.format(h) != digest {
+	if got != digest {
 		return fmt.Errorf("use saved model %s: %w", file, ErrModelChanged)
 	}
 	return nil
@@ -57,7 +57,13 @@ func CheckSavedModel(ctx context.Context, file string, key *DigestKey, digest st
 // CompareSavedModel compares the published model with what the source converts
 // to now, with the errors of [CheckSavedModel]; it needs no digest. An error of
 // the source is a [*SourceError].
+//
+// A source that is a URL is not fetched for it: the graph inside the published
+// model must then be the pinned one, and convert to that model.
 func CompareSavedModel(ctx context.Context, spec SavedModelSpec) error {
+	if spec.Remote() {
+		return spec.compareRemote(ctx)
+	}
 	var finding error
 	err := spec.convert(ctx, func(c *conversion) error {
 		same, err := spec.compare(ctx, c)
@@ -73,6 +79,46 @@ func CompareSavedModel(ctx context.Context, spec SavedModelSpec) error {
 		return &SourceError{err}
 	}
 	return finding
+}
+
+func (s SavedModelSpec) compareRemote(ctx context.Context) error {
+	f, info, err := openRegular(s.File())
+	if err != nil {
+		return fmt.Errorf("read saved model %s: %w", s.File(), err)
+	}
+	defer func() { _ = f.Close() }()
+	changed := func(err error) error {
+		return fmt.Errorf("use saved model %s: %w: %w", s.File(), ErrModelChanged, err)
+	}
+	graph, err := savedmodel.EmbeddedGraph(f, info.Size())
+	if err != nil {
+		return changed(err)
+	}
+	if err := checkSHA256(ctx, graph, s.SourceSHA256); err != nil {
+		return changed(err)
+	}
+	c, err := savedmodel.Prepare(graph, graph.Size(), savedmodel.Options{Inputs: s.Inputs, Outputs: s.Outputs})
+	if err != nil {
+		return changed(err)
+	}
+	if same, err := s.compare(ctx, &conversion{Conversion: c}); err != nil || !same {
+		return changed(errDifferent)
+	}
+	return nil
+}
+
+// DigestSavedModel is the digest of a published model under a key.
+func DigestSavedModel(ctx context.Context, file string, key *DigestKey) (string, error) {
+	f, _, err := openRegular(file)
+	if err != nil {
+		return "", fmt.Errorf("read saved model %s: %w", file, err)
+	}
+	defer func() { _ = f.Close() }()
+	h := key.hash()
+	if _, err := io.Copy(contextWriter{ctx, h}, f); err != nil {
+		return "", fmt.Errorf("read saved model %s: %w", file, pathCause(err))
+	}
+	return key.format(h), nil
 }
 
 // A SourceError is a failure to read or convert a source, as opposed to one of

@@ -539,3 +539,63 @@ func TestAdoptSavedModel(t *testing.T) {
 		t.Errorf("a frozen graph in its place: %v", err)
 	}
 }
+
+// TestRemoteSavedModel publishes a graph from a URL, and looks at the result
+// without fetching it again.
+func TestRemoteSavedModel(t *testing.T) {
+	s := newFileServer(t)
+	var err error
+	if s.content, err = os.ReadFile(digitsGraph); err != nil {
+		t.Fatal(err)
+	}
+	spec := SavedModelSpec{
+		Source: s.URL + "/digits.pb", SourceSHA256: s.sum(), Client: s.Client(), ExportDir: filepath.Join(t.TempDir(), "models"), Version: 1,
+	}
+	model := publishModel(t, spec, PublishOptions{Digest: true})
+	if got := listing(t, spec.ExportDir); got != ".digest-key 1/saved_model.pb" {
+		t.Errorf("the export directory has %s", got)
+	}
+	local := modelSpec(t)
+	local.ExportDir = spec.ExportDir
+	if err := CompareSavedModel(t.Context(), local); err != nil {
+		t.Errorf("it is not the model of the same graph as a file: %v", err)
+	}
+	if err := CompareSavedModel(t.Context(), spec); err != nil {
+		t.Error(err)
+	}
+	if len(s.requests) != 1 {
+		t.Errorf("%d requests", len(s.requests))
+	}
+	if _, err := PlanSavedModel(t.Context(), spec, nil); !errors.Is(err, errNotFetched) {
+		t.Errorf("got %v", err)
+	}
+	other := spec
+	other.SourceSHA256 = strings.Repeat("0", 64)
+	renamed := spec
+	renamed.Outputs = []savedmodel.TensorSpec{{Key: "scores", Node: "predict"}}
+	for _, s := range []SavedModelSpec{other, renamed} {
+		if err := CompareSavedModel(t.Context(), s); !errors.Is(err, ErrModelChanged) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if _, err := PublishSavedModel(t.Context(), other, PublishOptions{}); !errors.Is(err, ErrSourceDigest) {
+		t.Errorf("got %v", err)
+	}
+	if got := listing(t, spec.ExportDir); got != ".digest-key 1/saved_model.pb" {
+		t.Errorf("a failure left %s", got)
+	}
+	key, err := OpenDigestKey(filepath.Join(spec.ExportDir, DigestKeyName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if digest, err := DigestSavedModel(t.Context(), spec.File(), key); err != nil || digest != model.Digest {
+		t.Errorf("%s, %v", digest, err)
+	}
+	bad := SavedModelSpec{Source: "http://127.0.0.1/x", ExportDir: filepath.Join(t.TempDir(), "never")}
+	if _, err := PublishSavedModel(t.Context(), bad, PublishOptions{}); err == nil || !strings.Contains(err.Error(), "want https or file") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(bad.ExportDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a failure left a directory: %v", err)
+	}
+}

@@ -27,9 +27,10 @@ import (
 )
 
 var (
-	_ resource.Resource                = (*savedModelResource)(nil)
-	_ resource.ResourceWithImportState = (*savedModelResource)(nil)
-	_ resource.ResourceWithModifyPlan  = (*savedModelResource)(nil)
+	_ resource.Resource                   = (*savedModelResource)(nil)
+	_ resource.ResourceWithImportState    = (*savedModelResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*savedModelResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*savedModelResource)(nil)
 )
 
 // savedModelResource is cc_saved_model.
@@ -111,8 +112,9 @@ func (r *savedModelResource) Schema(_ context.Context, _ resource.SchemaRequest,
 		Attributes: map[string]schema.Attribute{
 			// Required.
 			"source": schema.StringAttribute{
-				MarkdownDescription: "Path of the frozen graph, a `.pb` file. It may be made by another resource in the same apply.",
-				Required:            true, Validators: []validator.String{filePath{}}, PlanModifiers: same,
+				MarkdownDescription: "Path of the frozen graph, a `.pb` file, which may be made by another resource in the same apply; " +
+					"or a URL (`https`, `file`), which needs `source_sha256` and is fetched when the SavedModel is made, never for a plan.",
+				Required: true, Validators: []validator.String{modelSource{}}, PlanModifiers: same,
 			},
 			"export_dir": schema.StringAttribute{
 				MarkdownDescription: "Directory of the model's versions: TensorFlow Serving's base path. Missing directories are made; those may read what is in them who may read the source.",
@@ -161,6 +163,19 @@ func (r *savedModelResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			},
 			"id": schema.StringAttribute{MarkdownDescription: "The version directory.", Computed: true},
 		},
+	}
+}
+
+// ValidateConfig wants a digest where anybody else could change the source.
+func (r *savedModelResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var m savedModelModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if spec := (deploy.SavedModelSpec{Source: m.Source.ValueString()}); spec.Remote() && m.SourceSHA256.IsNull() {
+		resp.Diagnostics.AddAttributeError(path.Root("source_sha256"), "Source without digest",
+			"A source that is a URL needs source_sha256, so that nobody but you decides which model is served.")
 	}
 }
 

@@ -89,10 +89,21 @@ func (m *savedModelModel) reasonToPublish(ctx context.Context, old savedModelMod
 	if !m.DigestKeyFile.Equal(old.DigestKeyFile) && !key.Made(old.Digest.ValueString()) {
 		return otherDigestKey, nil
 	}
+	if m.remote() {
+		if !m.SourceSHA256.Equal(old.SourceSHA256) { // the condition tells of the rest
+			return otherSource, nil
+		}
+		return unchanged, nil
+	}
 	if !m.upToDate(ctx, key, old.Digest.ValueString()) {
 		return otherSource, nil
 	}
 	return unchanged, nil
+}
+
+// remote tells that the source is a URL, which only publishing fetches.
+func (m *savedModelModel) remote() bool {
+	return deploy.SavedModelSpec{Source: m.Source.ValueString()}.Remote()
 }
 
 // upToDate tells whether the published file is what the source converts to now.
@@ -117,7 +128,7 @@ func (m *savedModelModel) upToDate(ctx context.Context, key *deploy.DigestKey, d
 // check reports on plan what would fail on apply. A source that does not exist
 // may be made by another resource.
 func (m *savedModelModel) check(ctx context.Context, diags *diag.Diagnostics) bool {
-	if !fullyKnown(ctx, m.Source, m.SourceSHA256, m.Inputs, m.Outputs) {
+	if !fullyKnown(ctx, m.Source, m.SourceSHA256, m.Inputs, m.Outputs) || m.remote() {
 		return true
 	}
 	spec, err := m.spec()
@@ -180,6 +191,18 @@ func (m *savedModelModel) rekey(ctx context.Context, diags *diag.Diagnostics) bo
 	if err != nil {
 		m.explain(diags, err)
 		return false
+	}
+	if m.remote() {
+		var digest string
+		if err = deploy.CompareSavedModel(ctx, spec); err == nil {
+			digest, err = deploy.DigestSavedModel(ctx, spec.File(), key)
+		}
+		if err != nil {
+			m.explain(diags, err)
+			return false
+		}
+		m.Digest = types.StringValue(digest)
+		return true
 	}
 	model, err := deploy.PlanSavedModel(ctx, spec, key)
 	if err != nil {
@@ -250,11 +273,12 @@ func (m *savedModelModel) remove(ctx context.Context, diags *diag.Diagnostics) {
 // savedModelImport is the import id of a cc_saved_model.
 type savedModelImport struct {
 	Source       string `json:"source"`
+	SourceSHA256 string `json:"source_sha256"`
 	ExportDir    string `json:"export_dir"`
 	ModelVersion int64  `json:"model_version"`
 }
 
-const savedModelImportHelp = `The import id of a cc_saved_model is a JSON object: {"source": "PATH", "export_dir": "PATH", "model_version": 1}. ` +
+const savedModelImportHelp = `The import id of a cc_saved_model is a JSON object: {"source": "PATH", "export_dir": "PATH", "model_version": 1}, with "source_sha256": "HEX" if the source is a URL. ` +
 	"The inputs and outputs are taken from the SavedModel, which must be what the source converts to."
 
 func adoptSavedModel(ctx context.Context, id string) (savedModelModel, error) {
@@ -268,7 +292,11 @@ func adoptSavedModel(ctx context.Context, id string) (savedModelModel, error) {
 	if from.Source == "" || from.ExportDir == "" {
 		return m, errors.New("read import id: source and export_dir are needed")
 	}
-	spec, err := deploy.AdoptSavedModel(ctx, deploy.SavedModelSpec{Source: from.Source, ExportDir: from.ExportDir, Version: from.ModelVersion})
+	spec := deploy.SavedModelSpec{Source: from.Source, SourceSHA256: from.SourceSHA256, ExportDir: from.ExportDir, Version: from.ModelVersion}
+	if spec.Remote() && spec.SourceSHA256 == "" {
+		return m, errors.New("read import id: a source that is a URL needs source_sha256")
+	}
+	spec, err := deploy.AdoptSavedModel(ctx, spec)
 	if err != nil {
 		return m, err
 	}
@@ -278,7 +306,7 @@ func adoptSavedModel(ctx context.Context, id string) (savedModelModel, error) {
 	}
 	m = savedModelModel{
 		Source: types.StringValue(from.Source), ExportDir: types.StringValue(from.ExportDir), ModelVersion: types.Int64Value(from.ModelVersion),
-		Inputs: specsValue(spec.Inputs), Outputs: specsValue(spec.Outputs),
+		SourceSHA256: optionalString(from.SourceSHA256), Inputs: specsValue(spec.Inputs), Outputs: specsValue(spec.Outputs),
 		OnMissing: types.StringValue(savedModelOnMissing.byDefault()),
 	}
 	m.set(model)
@@ -346,6 +374,9 @@ func (m *savedModelModel) explain(diags *diag.Diagnostics, err error) {
 	case errors.Is(err, deploy.ErrModelExists):
 		at, known.Summary = path.Root("model_version"), "Model version exists already"
 		known.Remedy = "A version that a server may have loaded is never overwritten. Choose another model_version; or, if it was made of the same source, import it; or move it away."
+	case errors.Is(err, deploy.ErrUnreachable):
+		known.Summary = "Source not reachable"
+		known.Remedy = "What has arrived is kept in export_dir, and the next apply goes on from there. A proxy is taken from HTTPS_PROXY."
 	case errors.Is(err, fs.ErrNotExist):
 		known.Summary = "Source file missing"
 		known.Remedy = "If another resource makes the source, refer to that resource's attribute, so that Terraform makes it first."

@@ -365,6 +365,9 @@ func TestSavedModelRejects(t *testing.T) {
 	const wrong = "0000000000000000000000000000000000000000000000000000000000000000"
 	rejects(t, []rejection{
 		{"empty source", f.config(`source = ""`), "value must be the path of a file"},
+		{"plain http", f.config(`source = "http://127.0.0.1/x"`, "source_sha256 = "+quote(wrong)), `the scheme is "http", want https or file`},
+		{"password in URL", f.config(`source = "https://u:p@127.0.0.1/x"`, "source_sha256 = "+quote(wrong)), "the URL has a user name or password"},
+		{"URL without digest", f.config(`source = "https://127.0.0.1/x"`), "Error: Source without digest"},
 		{"empty export_dir", f.config(`export_dir = ""`), "value must be the path of a directory"},
 		{"version", f.config("model_version = -1"), "value must be at least 0"},
 		{"no inputs", f.config("inputs = []"), "list must contain at least 1 elements"},
@@ -382,6 +385,7 @@ func TestSavedModelRejects(t *testing.T) {
 	accept(t,
 		resource.TestStep{Config: f.config("source = " + quote(f.src+".none")), ExpectError: says("Error: Source file missing")},
 		resource.TestStep{Config: f.config("digest_key_file = " + quote(f.src+".none")), ExpectError: says("read digest key")},
+		resource.TestStep{Config: f.config("source = "+quote("file://"+f.src), "source_sha256 = "+quote(wrong)), ExpectError: says("Error: Source is another file")},
 	)
 	mustBeGone(t, f.file("1"))
 }
@@ -424,6 +428,53 @@ resource "cc_encrypted_file" "model" {
 			ConfigPlanChecks: expectAction(encryptedFileAddr, plancheck.ResourceActionUpdate),
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: emptyPlan()},
+	)
+}
+
+// TestSavedModelURL makes a model of a URL: it is fetched to be published, and
+// not for a plan or a refresh.
+func TestSavedModelURL(t *testing.T) {
+	f := newSModel(t)
+	sum := func() string { return fmt.Sprintf("source_sha256 = \"%x\"", digests(mustRead(t, f.src))["SHA-256"]) }
+	url := "source = " + quote("file://"+f.src)
+	pin := sum()
+	away := f.src + ".away"
+	accept(t,
+		resource.TestStep{Config: f.config(url, pin), Check: f.converted("1", savedmodel.Options{})},
+		resource.TestStep{ // the server is gone, which nobody needs to notice
+			PreConfig: func() { rename(t, f.src, away) },
+			Config:    f.config(url, pin), ConfigPlanChecks: emptyPlan(),
+		},
+		resource.TestStep{ // a lost key: the graph inside the model is the pinned one
+			PreConfig: func() { remove(t, filepath.Join(f.exported, ".digest-key")) },
+			Config:    f.config(url, pin), ConfigPlanChecks: emptyPlan(),
+		},
+		resource.TestStep{ // but it has to be there again to repair the model
+			PreConfig: func() { remove(t, f.file("1")) },
+			Config:    f.config(url, pin), ExpectError: says("Error: Source file missing"),
+		},
+		resource.TestStep{
+			PreConfig: func() { rename(t, away, f.src) },
+			Config:    f.config(url, pin), Check: f.converted("1", savedmodel.Options{}),
+			ConfigPlanChecks: before(expectBefore(savedModelAddr, "condition", "^missing$")),
+		},
+	)
+	f.retrain()
+	accept(t,
+		resource.TestStep{Config: f.config(url, pin), ExpectError: says("Error: Source is another file")},
+		resource.TestStep{Config: f.config(url, sum()), Check: f.converted("1", savedmodel.Options{})},
+		resource.TestStep{
+			Config:       f.config(url, sum()),
+			ResourceName: savedModelAddr, ImportState: true, ImportStateVerify: true,
+			ImportStateId: fmt.Sprintf(`{"source": "file://%s", "source_sha256": "%x", "export_dir": %q}`, f.src, digests(mustRead(t, f.src))["SHA-256"], f.exported),
+		},
+		resource.TestStep{ // another digest is another model
+			PreConfig: f.retrain,
+			Config:    f.config(url, fmt.Sprintf("source_sha256 = \"%x\"", digests(append(mustRead(t, f.src), 0xfa, 0x3e, 0x01, 0x00))["SHA-256"])),
+			ConfigPlanChecks: before(plancheck.ExpectResourceAction(savedModelAddr, plancheck.ResourceActionUpdate),
+				leavesOpen("saved_model_file")),
+			Check: f.converted("1", savedmodel.Options{}),
+		},
 	)
 }
 

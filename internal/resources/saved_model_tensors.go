@@ -16,8 +16,8 @@ import (
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
 )
 
-// This file translates the tensors of cc_saved_model: the lists inputs and
-// outputs, and the attribute signature.
+// This file has the validators of cc_saved_model, and translates its tensors:
+// the lists inputs and outputs, and the attribute signature.
 
 // tensorType and signatureType are the types of the attribute signature.
 var (
@@ -110,5 +110,28 @@ func (m sameTensors) PlanModifyList(ctx context.Context, req planmodifier.ListRe
 	now, errNow := tensorSpecs(req.PlanValue)
 	if errOld == nil && errNow == nil && slices.EqualFunc(savedmodel.WithKeys(m.role, old), savedmodel.WithKeys(m.role, now), savedmodel.TensorSpec.Equal) {
 		resp.PlanValue = req.StateValue
+	}
+}
+
+// modelSource accepts a path, or a URL that can be fetched.
+type modelSource struct{}
+
+func (modelSource) Description(context.Context) string {
+	return "value must be the path of a file, or a URL of the scheme https or file without user name and password"
+}
+
+func (v modelSource) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (v modelSource) ValidateString(ctx context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	s := req.ConfigValue.ValueString()
+	if !(deploy.SavedModelSpec{Source: s}).Remote() {
+		filePath{}.ValidateString(ctx, req, resp)
+		return
+	}
+	if err := deploy.CheckFetchURL(s); err != nil {
+		resp.Diagnostics.Append(validatordiag.InvalidAttributeValueDiagnostic(req.Path, v.Description(ctx), err.Error()))
 	}
 }

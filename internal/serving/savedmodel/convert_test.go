@@ -126,6 +126,13 @@ func TestConvertKeepsTheGraph(t *testing.T) {
 			if err != nil || !info.Servable || info.Kind != SavedModel {
 				t.Fatalf("%+v, %v", info, err)
 			}
+			embedded, err := EmbeddedGraph(bytes.NewReader(got), int64(len(got)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back, err := io.ReadAll(embedded); err != nil || !bytes.Equal(back, data) {
+				t.Errorf("the embedded graph has %d bytes, %v", len(back), err)
+			}
 			s := info.MetaGraphs[0].Signatures[0]
 			if diff := cmp.Diff(report.Inputs, s.Inputs) + cmp.Diff(report.Outputs, s.Outputs); diff != "" || s.Method != PredictMethod {
 				t.Errorf("%s: %s", s.Method, diff)
@@ -177,6 +184,19 @@ func TestConvertDigits(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, report); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestEmbeddedGraphErrors(t *testing.T) {
+	for data, want := range map[string]string{
+		"\x08\x01":                         "read saved model: the SavedModel has 0 graphs, want one",
+		"\x08\x01\x12\x00":                 "the SavedModel has 1 graphs, want one",
+		"\x12\x02\x12\x00\x12\x02\x12\x00": "the SavedModel has 2 graphs, want one",
+		"\x12\x05":                         "claims 5 bytes, 0 remain",
+	} {
+		if _, err := EmbeddedGraph(strings.NewReader(data), int64(len(data))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", data, err, want)
+		}
 	}
 }
 

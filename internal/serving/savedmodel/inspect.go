@@ -217,6 +217,33 @@ func (info *GraphInfo) savedModel(w *window) error {
 	return info.problem(serving.problems.err())
 }
 
+// EmbeddedGraph finds the graph of a SavedModel with one graph: the bytes that
+// [Convert] was given.
+func EmbeddedGraph(r io.ReaderAt, size int64) (*io.SectionReader, error) {
+	m := message{w: newWindow(r, size), name: "SavedModel", end: size}
+	var graph field
+	graphs := 0
+	err := m.each(func(f field) error {
+		if f.num != savedModelGraphs {
+			return nil
+		}
+		if err := m.want(f, protowire.BytesType); err != nil {
+			return err
+		}
+		graphs++
+		var err error
+		_, graph, err = readMetaGraph(m.sub(f, "MetaGraphDef"))
+		return err
+	})
+	if err == nil && (graphs != 1 || graph.num == 0) {
+		err = formatErrorf(-1, "the SavedModel has %d graphs, want one", graphs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read saved model: %w", err)
+	}
+	return io.NewSectionReader(r, graph.off, graph.length), nil
+}
+
 // checkSavedModel holds the SavedModel against what TensorFlow Serving asks for
 // by default.
 func (info *GraphInfo) checkSavedModel() {
