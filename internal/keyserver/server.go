@@ -35,10 +35,13 @@ type Server struct {
 	now  func() time.Time
 	gate *admission.Gate
 
+	pulse      pulse
+	conns      sync.WaitGroup
+	background sync.WaitGroup
+
 	mu      sync.Mutex
 	current *generation
 	ready   error // nil: connections are accepted
-	conns   sync.WaitGroup
 }
 
 // generation is one configuration in force and who uses it: its secrets are wiped when the last connection that began
@@ -63,6 +66,7 @@ func New(cfg *Config, opts Options) (*Server, error) {
 		opts: opts, log: opts.Log, now: opts.Now,
 		gate:  admission.New(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
 		ready: errors.New("the server has not started to listen"),
+		pulse: defaultPulse,
 	}
 	g, err := s.prepare(cfg, nil)
 	if err != nil {
@@ -140,25 +144,7 @@ func (s *Server) Close() {
 	}
 }
 
-// Serve accepts enclaves from l until ctx ends. Then it closes l first, because Gramine's client tries its next server
-// only when a connection is refused, lets running connections finish for as long as the configuration says, and returns
-// nil.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	s.setReady(nil)
-	s.log.Info("listening for enclaves", "address", l.Addr().String())
-	// Connections outlive ctx until the drain is over.
-	work, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-
-	err := s.accept(ctx, work, l)
-	s.setReady(errors.New("the server is stopping"))
-	_ = l.Close()
-	s.drain(cut)
-	return err
-}
-
+// accept takes connections from l until it is closed.
 func (s *Server) accept(ctx, work context.Context, l net.Listener) error {
 	delay := time.Duration(0)
 	for {

@@ -195,7 +195,12 @@ func TestALyingServiceLocksNobodyOut(t *testing.T) {
 func TestStrangersCannotMakeItFetch(t *testing.T) {
 	w := newWorld(t)
 	var requests atomic.Int32
-	w.pccs.Fault = func(*http.Request, *sgxsim.Answer) { requests.Add(1) }
+	w.pccs.Fault = func(r *http.Request, _ *sgxsim.Answer) {
+		// The others are fetched at the start, for every platform.
+		if strings.HasSuffix(r.URL.Path, "/tcb") || strings.HasSuffix(r.URL.Path, "/pckcrl") {
+			requests.Add(1)
+		}
+	}
 	s := w.start(w.config())
 	stranger, err := sgxsim.New(sgxsim.Options{})
 	if err != nil {

@@ -24,14 +24,22 @@ const (
 	maxHeader = 128 << 10
 )
 
-// docKind tells the four documents apart. The words are those of file names and of the status page.
+// Kinds of documents, as [DocumentStatus] and the names of cache files have them.
+const (
+	KindTCBInfo    = "tcb-info"
+	KindQEIdentity = "qe-identity"
+	KindPCKCRL     = "pck-crl"
+	KindRootCACRL  = "root-ca-crl"
+)
+
+// docKind tells the four documents apart.
 type docKind string
 
 const (
-	docTCBInfo    docKind = "tcb-info"
-	docQEIdentity docKind = "qe-identity"
-	docPCKCRL     docKind = "pck-crl"
-	docRootCACRL  docKind = "root-ca-crl"
+	docTCBInfo    docKind = KindTCBInfo
+	docQEIdentity docKind = KindQEIdentity
+	docPCKCRL     docKind = KindPCKCRL
+	docRootCACRL  docKind = KindRootCACRL
 )
 
 // docID names one document: key is the FMSPC in upper-case hex, the CA, or empty.

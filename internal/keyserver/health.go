@@ -1,0 +1,171 @@
+package keyserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+)
+
+// pulse is how the server watches its own ability to verify.
+type pulse struct {
+	every    time.Duration // between looks while all is well
+	again    time.Duration // between looks while it is not
+	patience time.Duration // how long it may be unable before it says so by not listening
+}
+
+var defaultPulse = pulse{every: time.Minute, again: 15 * time.Second, patience: time.Minute}
+
+// ability reports why no quote of any platform can be verified: the QE identity or the root CA's CRL are gone beyond
+// their validity, or beyond the configuration's max_age. Nothing of a single platform counts here.
+func (g *generation) ability(ctx context.Context, now time.Time) error {
+	var documents []pccs.DocumentStatus
+	switch source := g.source.(type) {
+	case *pccs.Cache:
+		if err := source.Warm(ctx); err != nil {
+			return err
+		}
+		documents = source.Status()
+	case *pccs.Bundle:
+		documents = source.Documents()
+	}
+	maxAge := time.Duration(g.cfg.Collateral.MaxAge)
+	for _, d := range documents {
+		switch {
+		case d.Kind != pccs.KindQEIdentity && d.Kind != pccs.KindRootCACRL:
+		case !now.Before(d.Expires):
+			return fmt.Errorf("the %s expired on %s", d.Document, d.Expires.UTC().Format(time.RFC3339))
+		case d.Kind == pccs.KindQEIdentity && now.Sub(d.Issued) > maxAge:
+			return fmt.Errorf("the %s was issued on %s, longer ago than collateral.max_age allows (%v)",
+				d.Document, d.Issued.UTC().Format(time.RFC3339), maxAge)
+		}
+	}
+	return nil
+}
+
+// monitor sends an error when the server has been unable to verify anybody for too long, and nil when it is able again.
+func (s *Server) monitor(ctx context.Context, health chan<- error) {
+	var since time.Time // of the inability
+	told := false
+	for {
+		g := s.acquire()
+		err := g.ability(ctx, s.now())
+		s.release(g)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := s.pulse.every
+		var tell bool
+		switch {
+		case err == nil:
+			tell, since = told, time.Time{}
+		default:
+			wait = s.pulse.again
+			if since.IsZero() {
+				since = time.Now()
+				s.log.Warn("no enclave can be verified at present", "error", err)
+			}
+			tell = !told && time.Since(since) >= s.pulse.patience
+		}
+		if tell {
+			told = err != nil
+			select {
+			case health <- err:
+			case <-ctx.Done():
+				return
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// Serve accepts enclaves from l until ctx ends. Then it closes l first, because Gramine's client tries its next server
+// only when a connection is refused, lets running connections finish for as long as the configuration says, and returns
+// nil.
+//
+// While it can verify nobody at all it does not listen either, for the same reason; it then listens again on the same
+// address.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	// Connections outlive ctx until the drain is over.
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	watching, stopWatching := context.WithCancel(ctx)
+	health := make(chan error)
+	s.background.Go(func() { s.monitor(watching, health) })
+
+	err := s.serve(ctx, work, l, health)
+	s.setReady(errors.New("the server is stopping"))
+	stopWatching()
+	s.drain(cut)
+	s.background.Wait()
+	return err
+}
+
+func (s *Server) serve(ctx, work context.Context, l net.Listener, health <-chan error) error {
+	address := l.Addr()
+	for {
+		s.setReady(nil)
+		s.log.Info("listening for enclaves", "address", address.String())
+		unable, err := s.listen(ctx, work, l, health)
+		if unable == nil {
+			return err
+		}
+		s.setReady(fmt.Errorf("no enclave can be verified: %w", unable))
+		s.log.Error("stopped listening, because no enclave can be verified: enclaves try their next server", "error", unable)
+		for unable != nil {
+			select {
+			case unable = <-health:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		s.log.Info("enclaves can be verified again")
+		if l = s.relisten(ctx, address); l == nil {
+			return nil
+		}
+	}
+}
+
+// listen accepts from l until ctx ends or health says why nobody can be verified; l is closed then.
+func (s *Server) listen(ctx, work context.Context, l net.Listener, health <-chan error) (unable, err error) {
+	accepted := make(chan error, 1)
+	go func() { accepted <- s.accept(ctx, work, l) }()
+	select {
+	case <-ctx.Done():
+	case unable = <-health:
+	case err = <-accepted:
+		_ = l.Close()
+		return nil, err
+	}
+	_ = l.Close()
+	<-accepted // ends because the listener is closed
+	return unable, nil
+}
+
+// relisten opens the listener again; nil when ctx ended.
+func (s *Server) relisten(ctx context.Context, address net.Addr) net.Listener {
+	var lc net.ListenConfig
+	for {
+		l, err := lc.Listen(ctx, address.Network(), address.String())
+		if err == nil {
+			return l
+		}
+		s.log.Error("cannot listen again", "error", err)
+		timer := time.NewTimer(s.pulse.again)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
