@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 
+	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 	"github.com/ccctl/terraform-provider-cc/internal/resources"
 )
 
@@ -34,6 +35,12 @@ func WithClock(now func() time.Time) Option {
 	return func(b *resources.Backend) { b.Now = now }
 }
 
+// WithPace makes the cloud client wait as b says between attempts and polls, so
+// that a test against a simulator need not.
+func WithPace(pace ecs.Backoff) Option {
+	return func(b *resources.Backend) { b.Pace = pace }
+}
+
 // New returns the constructor of the provider that the plugin server wants.
 // The version is shown in Terraform's logs and says "devel" for a local build.
 func New(version string, options ...Option) func() provider.Provider {
@@ -52,7 +59,10 @@ func (p *ccProvider) Metadata(_ context.Context, _ provider.MetadataRequest, res
 func (p *ccProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Confidential TensorFlow Serving in SGX enclaves under Gramine: keys, encrypted models, " +
-			"TLS materials, and the attestation key server that releases the key to the right enclave.",
+			"TLS materials, and the attestation key server that releases the key to the right enclave; and on Alibaba Cloud " +
+			"the client machine that all this is made on. The cloud settings are needed for cloud resources only.",
+		Attributes: attributesOf(""),
+		Blocks:     cloudBlocks(),
 	}
 }
 
@@ -62,6 +72,7 @@ func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 		resources.NewKeyServerResource,
 		resources.NewEncryptedFileResource,
 		resources.NewSavedModelResource,
+		resources.NewSecurityGroupResource,
 		resources.NewWrapKeyResource,
 		resources.NewTLSMaterialsResource,
 	}
@@ -70,6 +81,9 @@ func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 // DataSources lists the data sources, a line each.
 func (p *ccProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
+		resources.NewZonesDataSource,
+		resources.NewInstanceTypesDataSource,
+		resources.NewImagesDataSource,
 		resources.NewProtectedFileDataSource,
 		resources.NewQuoteVerificationDataSource,
 		resources.NewSigstructDataSource,

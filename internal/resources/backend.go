@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+
+	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 )
 
 // Backend is what the provider's configuration gives to every resource and
@@ -12,6 +14,10 @@ import (
 type Backend struct {
 	Version string           // of the provider, "devel" for a local build
 	Now     func() time.Time // the clock
+	Pace    ecs.Backoff      // of the cloud client, zero for the usual one
+	// Cloud returns the client of Alibaba Cloud, the same one each time, or
+	// what is wrong with the provider's settings. Nil means: not configured.
+	Cloud func() (*ecs.Client, error)
 }
 
 // backendFrom unpacks the data a Configure method is given. It returns nil as
