@@ -31,7 +31,7 @@ func readBounded(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // It is only read from.
+	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, limit+1))
 }
 
@@ -124,7 +124,7 @@ func ReadBundle(name string) (*pccs.Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read collateral file: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // It is only read from.
+	defer f.Close()
 	bundle, err := pccs.ReadBundle(f)
 	if err != nil {
 		return nil, &NotBundleError{fmt.Errorf("%w (%s)", err, name)}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/ccctl/terraform-provider-cc/internal/provider"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
@@ -96,14 +98,21 @@ func atQuoteTime(t *testing.T, steps ...resource.TestStep) {
 	acceptWith(t, []provider.Option{provider.WithClock(func() time.Time { return quoteTime })}, steps...)
 }
 
-const quoteAddr = "data.cc_quote_verification.q"
+// quoteIs expects attributes of the data source.
+func quoteIs(want map[string]knownvalue.Check) []statecheck.StateCheck {
+	var checks []statecheck.StateCheck
+	for name, check := range want {
+		checks = append(checks, statecheck.ExpectKnownValue("data.cc_quote_verification.q", tfjsonpath.New(name), check))
+	}
+	return checks
+}
 
 func TestQuoteVerification(t *testing.T) {
 	f := newQuoteFixture(t, nil)
 	want := map[string]knownvalue.Check{
 		"tcb_status": knownvalue.StringExact("SWHardeningNeeded"), "platform_tcb_status": knownvalue.StringExact("SWHardeningNeeded"),
-		"qe_tcb_status": knownvalue.StringExact("UpToDate"), "advisories": stringList("INTEL-SA-00615"),
-		"platform_advisories": stringList("INTEL-SA-00615"), "qe_advisories": knownvalue.ListSizeExact(0),
+		"qe_tcb_status": knownvalue.StringExact("UpToDate"), "advisories": knownvalue.ListExact([]knownvalue.Check{knownvalue.StringExact("INTEL-SA-00615")}),
+		"platform_advisories": knownvalue.ListExact([]knownvalue.Check{knownvalue.StringExact("INTEL-SA-00615")}), "qe_advisories": knownvalue.ListSizeExact(0),
 		"tcb_date": knownvalue.StringExact("2024-03-13T00:00:00Z"), "tcb_evaluation_data_number": knownvalue.Int64Exact(17),
 		"tcb_info_issued": knownvalue.StringExact("2026-03-10T00:00:00Z"), "qe_identity_issued": knownvalue.StringExact("2026-03-10T00:00:00Z"),
 		"earliest_expiry": knownvalue.StringExact("2026-04-09T00:00:00Z"), "earliest_expiry_of": knownvalue.StringExact("PCK CRL"),
@@ -116,20 +125,20 @@ func TestQuoteVerification(t *testing.T) {
 	server := httptest.NewServer(&sgxsim.PCCS{Platform: f.p, Now: func() time.Time { return quoteTime }})
 	defer server.Close()
 	atQuoteTime(t,
-		resource.TestStep{Config: f.config(), ConfigStateChecks: outputs(quoteAddr, want)},
+		resource.TestStep{Config: f.config(), ConfigStateChecks: quoteIs(want)},
 		resource.TestStep{
 			Config:            f.configWith("content_base64 = "+fileBase64(f.path("quote.bin")), "url = "+quote(server.URL)),
-			ConfigStateChecks: outputs(quoteAddr, want),
+			ConfigStateChecks: quoteIs(want),
 		},
 		resource.TestStep{
 			Config: f.configWith("file = "+inDir(f.dir, "quote.bin"), "update = \"early\"\n url = "+quote(server.URL)),
-			ConfigStateChecks: outputs(quoteAddr, map[string]knownvalue.Check{
+			ConfigStateChecks: quoteIs(map[string]knownvalue.Check{
 				"tcb_status": knownvalue.StringExact("OutOfDate"), "tcb_evaluation_data_number": knownvalue.Int64Exact(18),
 			}),
 		},
 		resource.TestStep{
 			Config:            f.config(`at = "2026-03-11T00:00:00+01:00"`),
-			ConfigStateChecks: outputs(quoteAddr, map[string]knownvalue.Check{"verified_for": knownvalue.StringExact("2026-03-10T23:00:00Z")}),
+			ConfigStateChecks: quoteIs(map[string]knownvalue.Check{"verified_for": knownvalue.StringExact("2026-03-10T23:00:00Z")}),
 		},
 	)
 }
@@ -152,42 +161,33 @@ func TestQuoteVerificationRejects(t *testing.T) {
 	tampered := newQuoteFixture(t, nil)
 	tampered.writeQuote(func(q *sgxquote.Quote) { q.Body.MRENCLAVE[0]++ })
 	revoked := newQuoteFixture(t, func(f *quoteFixture) { f.p.Standard.Levels[0].Status = "Revoked" })
-	noChain := newQuoteFixture(t, nil)
-	noChain.writeQuote(func(q *sgxquote.Quote) { q.CertificationType = sgxquote.CertPPIDRSA3072 })
 	other := newQuoteFixture(t, func(f *quoteFixture) { f.p.Machine.FMSPC[5] = 1 }) // only the bundle's
 	mustWrite(t, good.path("text"), []byte("neither quote nor collateral nor root"), 0o600)
 
 	file := "file = " + inDir(good.dir, "quote.bin")
 	bundle := "bundle = " + inDir(good.dir, "collateral.json")
 	for _, tt := range []rejection{
-		{"tampered", tampered.config(), "Error: Quote not genuine"},
-		{"tampered, in detail", tampered.config(), "quote_signature: quote: found a signature that the attestation key did not make over header and report; the quote has been altered or damaged: take a new one."},
+		{"tampered", tampered.config(), "quote_signature: quote: found a signature that the attestation key did not make over header and report; the quote has been altered or damaged: take a new one."},
 		{"expired", good.config(`at = "2026-04-09T00:00:01Z"`), "pck_crl: PCK CRL: found time 2026-04-09T00:00:01Z, want at or before 2026-04-09T00:00:00Z"},
-		{"revoked", revoked.config(), "Error: Platform revoked"},
-		{"revoked, in detail", revoked.config(), "Could not accept quote: Intel has revoked the TCB level of its platform. Use another machine."},
-		{"no chain", noChain.config(), "certification data: found PPID encrypted with RSA-3072 (type 3)"},
+		{"revoked", revoked.config(), "Could not accept quote: Intel has revoked the TCB level of its platform. Use another machine."},
 		{"no collateral for it", good.configWith(file, "bundle = "+inDir(other.dir, "collateral.json")), "Error: Collateral not available"},
 		{"service not there", good.configWith(file, `url = "http://127.0.0.1:1"`), "Error: Collateral not available"},
 		{"not Intel's", strings.Replace(good.config(), "allow_trusted_root", "#", 1), "want Intel's root key a0af031289f5d5d4"},
 		{"not a quote", good.configWith("file = "+inDir(good.dir, "text"), bundle), "Could not parse quote: header at offset 0: found 37 bytes, want 48 bytes."},
-		{"no such file", good.configWith("file = "+inDir(good.dir, "none"), bundle), "Could not read quote: open"},
 		{"not base64", good.configWith(`content_base64 = "quote.bin"`, bundle), `Could not decode quote: not base64; use filebase64("FILE").`},
 		{"not collateral", good.configWith(file, "bundle = "+inDir(good.dir, "text")), "Error: Collateral source not usable"},
 		{"not a root", strings.Replace(good.config(), "root.pem", "text", 1), "Error: Trusted root not usable"},
-		{"no root", strings.Replace(good.config(), "root.pem", "none", 1), "Could not read trusted roots: open"},
 		{"two quotes", good.configWith(file+"\n content_base64 = \"\"", bundle), "Invalid Attribute Combination"},
 		{"no quote", good.configWith("", bundle), "Missing Attribute Configuration"},
 		{"two sources", good.configWith(file, bundle+"\n region = \"cn-beijing\""), "Invalid Attribute Combination"},
 		{"no source", good.configWith(file, ""), "Missing Attribute Configuration"},
-		{"unknown region", good.configWith(file, `region = "mars"`), "Error: Collateral source not usable"},
 		{"network without region", good.configWith(file, bundle+"\n network = \"vpc\""), "Invalid Attribute Combination"},
 		{"network", good.configWith(file, "region = \"cn-beijing\"\n network = \"lan\""), `value must be one of "public", "vpc"`},
 		{"update", good.configWith(file, bundle+"\n update = \"soon\""), `value must be one of "standard", "early"`},
 		{"time", good.config(`at = "yesterday"`), `value must be a time such as "2026-11-02T10:00:00Z", got: yesterday`},
-		{"plain http", good.configWith(file, `url = "http://example.com"`), "plain http is for loopback addresses only"},
-		{"authority", good.configWith(file, "url = \"https://example.com\"\n ca = "+inDir(good.dir, "text")), "holds no PEM certificate"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			atQuoteTime(t, resource.TestStep{Config: tt.config, PlanOnly: true, ExpectError: says(tt.want)})
 		})
 	}
