@@ -73,13 +73,13 @@ func TestExplain(t *testing.T) {
 	}
 
 	bundle := w.bundle()
-	w.pccs.Fault = func(*http.Request, *sgxsim.Answer) { t.Error("the service was asked") }
+	w.setFault(func(*http.Request, *sgxsim.Answer) { t.Error("the service was asked") })
 	if x, err = Explain(t.Context(), cfg, w.quote(nil), ExplainOptions{Collateral: bundle}); err != nil || !x.Decision.Released {
 		t.Errorf("with a collateral file: %+v, %v", x, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	w.pccs.Fault = nil
+	w.setFault(nil)
 	if _, err = Explain(ctx, cfg, w.quote(nil), ExplainOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}

@@ -59,10 +59,9 @@ func (s *Server) monitor(ctx context.Context, health chan<- error) {
 		}
 		wait := s.pulse.every
 		var tell bool
-		switch {
-		case err == nil:
+		if err == nil {
 			tell, since = told, time.Time{}
-		default:
+		} else {
 			wait = s.pulse.again
 			if since.IsZero() {
 				since = time.Now()
@@ -147,7 +146,7 @@ func (s *Server) listen(ctx, work context.Context, l net.Listener, health <-chan
 		return nil, err
 	}
 	_ = l.Close()
-	<-accepted // ends because the listener is closed
+	_ = <-accepted // it ends because the listener is closed, and says so
 	return unable, nil
 }
 

@@ -52,11 +52,11 @@ func TestAServerThatCanVerifyNobodyDoesNotListen(t *testing.T) {
 	w := newWorld(t)
 	var down atomic.Bool
 	down.Store(true)
-	w.pccs.Fault = func(r *http.Request, a *sgxsim.Answer) {
+	w.setFault(func(r *http.Request, a *sgxsim.Answer) {
 		if down.Load() && strings.HasSuffix(r.URL.Path, "/rootcacrl") {
 			a.Status = 404
 		}
-	}
+	})
 	s, offset := w.startClocked(w.config())
 	w.log.waitFor(t, "level=WARN", "no enclave can be verified at present", "CRL of the root CA")
 	waitUntil(t, "it stops listening", func() bool { return !listens(t, s.addr) })
@@ -74,11 +74,11 @@ func TestAServerThatCanVerifyNobodyDoesNotListen(t *testing.T) {
 
 func TestOnePlatformIsNoReasonToStop(t *testing.T) {
 	w := newWorld(t)
-	w.pccs.Fault = func(r *http.Request, a *sgxsim.Answer) {
+	w.setFault(func(r *http.Request, a *sgxsim.Answer) {
 		if strings.HasSuffix(r.URL.Path, "/tcb") || strings.HasSuffix(r.URL.Path, "/pckcrl") {
 			a.Status = 404
 		}
-	}
+	})
 	s, _ := w.startClocked(w.config())
 	if _, err := provision(t, w.enclave(s)); err == nil {
 		t.Fatal("released without TCB info")
@@ -91,7 +91,7 @@ func TestOnePlatformIsNoReasonToStop(t *testing.T) {
 
 func TestStoppingAServerThatDoesNotListen(t *testing.T) {
 	w := newWorld(t)
-	w.pccs.Fault = func(_ *http.Request, a *sgxsim.Answer) { a.Status = 404 }
+	w.setFault(func(_ *http.Request, a *sgxsim.Answer) { a.Status = 404 })
 	s, _ := w.startClocked(w.config())
 	waitUntil(t, "it stops listening", func() bool { return s.Ready() != nil })
 	s.stop()
@@ -101,11 +101,11 @@ func TestListeningAgainMayTakeAWhile(t *testing.T) {
 	w := newWorld(t)
 	var down atomic.Bool
 	down.Store(true)
-	w.pccs.Fault = func(_ *http.Request, a *sgxsim.Answer) {
+	w.setFault(func(_ *http.Request, a *sgxsim.Answer) {
 		if down.Load() {
 			a.Status = 404
 		}
-	}
+	})
 	s, offset := w.startClocked(w.config())
 	waitUntil(t, "it stops listening", func() bool { return s.Ready() != nil && !listens(t, s.addr) })
 	squatter, err := net.Listen("tcp", s.addr)

@@ -14,11 +14,13 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +47,7 @@ type world struct {
 	ca       []byte // PEM, what enclaves trust
 	log      *logBuffer
 	identity sgxsim.Identity
+	fault    atomic.Pointer[func(r *http.Request, a *sgxsim.Answer)]
 	interval time.Duration // at which a process looks at its files; 0: the default
 }
 
@@ -57,7 +60,11 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: t.TempDir(), platform: p, log: &logBuffer{}}
 	w.identity.MRENCLAVE[0], w.identity.MRSIGNER[0] = 0xe1, 0x51
 	w.identity.ISVSVN = 3
-	w.pccs = &sgxsim.PCCS{Platform: p, Now: time.Now}
+	w.pccs = &sgxsim.PCCS{Platform: p, Now: time.Now, Fault: func(r *http.Request, a *sgxsim.Answer) {
+		if f := w.fault.Load(); f != nil && *f != nil {
+			(*f)(r, a)
+		}
+	}}
 	service := httptest.NewServer(w.pccs)
 	t.Cleanup(service.Close)
 	w.url = service.URL
@@ -66,6 +73,9 @@ func newWorld(t *testing.T) *world {
 	w.issue("localhost", "127.0.0.1")
 	return w
 }
+
+// setFault lets the collateral service misbehave from now on; nil ends it.
+func (w *world) setFault(f func(r *http.Request, a *sgxsim.Answer)) { w.fault.Store(&f) }
 
 // write makes a file only its owner can read.
 func (w *world) write(name string, data []byte) {

@@ -87,11 +87,11 @@ func TestRefusals(t *testing.T) {
 	}
 	service := func(item string, f func(a *sgxsim.Answer)) func(*world, *sgxsim.Enclave) {
 		return func(w *world, _ *sgxsim.Enclave) {
-			w.pccs.Fault = func(r *http.Request, a *sgxsim.Answer) {
+			w.setFault(func(r *http.Request, a *sgxsim.Answer) {
 				if strings.HasSuffix(r.URL.Path, "/"+item) {
 					f(a)
 				}
-			}
+			})
 		}
 	}
 	for _, tt := range []struct {
@@ -164,11 +164,11 @@ func TestALyingServiceLocksNobodyOut(t *testing.T) {
 	w := newWorld(t)
 	var lies atomic.Bool
 	lies.Store(true)
-	w.pccs.Fault = func(r *http.Request, a *sgxsim.Answer) {
+	w.setFault(func(r *http.Request, a *sgxsim.Answer) {
 		if lies.Load() && strings.HasSuffix(r.URL.Path, "/tcb") {
 			a.Body = bytes.Replace(a.Body, []byte("OutOfDate"), []byte("UpToDate "), 1)
 		}
-	}
+	})
 	var offset atomic.Int64
 	opts := w.options()
 	opts.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
@@ -195,12 +195,12 @@ func TestALyingServiceLocksNobodyOut(t *testing.T) {
 func TestStrangersCannotMakeItFetch(t *testing.T) {
 	w := newWorld(t)
 	var requests atomic.Int32
-	w.pccs.Fault = func(r *http.Request, _ *sgxsim.Answer) {
+	w.setFault(func(r *http.Request, _ *sgxsim.Answer) {
 		// The others are fetched at the start, for every platform.
 		if strings.HasSuffix(r.URL.Path, "/tcb") || strings.HasSuffix(r.URL.Path, "/pckcrl") {
 			requests.Add(1)
 		}
-	}
+	})
 	s := w.start(w.config())
 	stranger, err := sgxsim.New(sgxsim.Options{})
 	if err != nil {
@@ -421,7 +421,7 @@ func TestStalledClients(t *testing.T) {
 // TestSlowCollateralIsNotTheClientsFault: the handshake deadline does not run while the server waits for others.
 func TestSlowCollateralIsNotTheClientsFault(t *testing.T) {
 	w := newWorld(t)
-	w.pccs.Fault = func(_ *http.Request, a *sgxsim.Answer) { a.Delay = 600 * time.Millisecond }
+	w.setFault(func(_ *http.Request, a *sgxsim.Answer) { a.Delay = 600 * time.Millisecond })
 	s := w.start(w.config() + "limits: { handshake_timeout: 300ms, request_timeout: 300ms }\n")
 	if _, err := provision(t, w.enclave(s)); err != nil {
 		t.Errorf("%v\n%s", err, w.log.String())
@@ -430,7 +430,7 @@ func TestSlowCollateralIsNotTheClientsFault(t *testing.T) {
 
 func TestCollateralTimeout(t *testing.T) {
 	w := newWorld(t)
-	w.pccs.Fault = func(_ *http.Request, a *sgxsim.Answer) { a.Delay = time.Minute }
+	w.setFault(func(_ *http.Request, a *sgxsim.Answer) { a.Delay = time.Minute })
 	s := w.start(w.config() + "limits: { collateral_timeout: 200ms }\n")
 	if _, err := provision(t, w.enclave(s)); err == nil {
 		t.Fatal("released without collateral")
@@ -462,10 +462,14 @@ func TestDrain(t *testing.T) {
 	slow := make(chan struct{})
 	var once sync.Once
 	arrived := make(chan struct{})
-	w.pccs.Fault = func(*http.Request, *sgxsim.Answer) {
-		once.Do(func() { close(arrived) })
-		<-slow
-	}
+	w.setFault(func(r *http.Request, _ *sgxsim.Answer) {
+		if strings.HasSuffix(r.URL.Path, "/tcb") { // the others are asked for without any enclave
+			once.Do(func() { close(arrived) })
+			<-slow
+		}
+	})
+	release := sync.OnceFunc(func() { close(slow) })
+	defer release()
 	s := w.start(w.config())
 	done := make(chan error, 1)
 	go func() {
@@ -487,7 +491,7 @@ func TestDrain(t *testing.T) {
 		_ = conn.Close()
 		t.Error("it still listens while it drains")
 	}
-	close(slow)
+	release()
 	if err := <-done; err != nil {
 		t.Errorf("the running connection was not served: %v", err)
 	}
@@ -521,7 +525,7 @@ func TestDrainHasAnEnd(t *testing.T) {
 func TestManyEnclavesAtOnce(t *testing.T) {
 	w := newWorld(t)
 	var requests atomic.Int32
-	w.pccs.Fault = func(*http.Request, *sgxsim.Answer) { requests.Add(1) }
+	w.setFault(func(*http.Request, *sgxsim.Answer) { requests.Add(1) })
 	s := w.start(w.config())
 	var wg sync.WaitGroup
 	for i := range 60 {
@@ -557,7 +561,7 @@ func TestBundleInsteadOfService(t *testing.T) {
 	w := newWorld(t)
 	w.writeBundle("collateral.json")
 	s := w.start(strings.Replace(w.config(), fmt.Sprintf("url: %q", w.url), "bundle: collateral.json", 1))
-	w.pccs.Fault = func(*http.Request, *sgxsim.Answer) { t.Error("the service was asked") }
+	w.setFault(func(*http.Request, *sgxsim.Answer) { t.Error("the service was asked") })
 	if _, err := provision(t, w.enclave(s)); err != nil {
 		t.Error(err)
 	}
