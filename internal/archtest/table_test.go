@@ -37,7 +37,7 @@ var table = map[string]rule{
 		ours: []string{
 			"internal/sgxcrypto/ratls", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
 			"internal/sgxcrypto/quote", "internal/atomicfile",
-			"internal/keyserver/admission", "internal/keyserver/statefile",
+			"internal/keyserver/admission", "internal/keyserver/console", "internal/keyserver/statefile",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
 	},
@@ -47,6 +47,7 @@ var table = map[string]rule{
 	},
 	"internal/image":               {thirdParty: []string{"github.com/google/go-containerregistry"}},
 	"internal/keyserver/admission": {},
+	"internal/keyserver/console":   {},
 	"internal/keyserver/statefile": {},
 
 	// L2: use-cases without Terraform types.

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/statefile"
 )
 
@@ -69,7 +69,7 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 			return fmt.Errorf("listen for health checks: %w", err)
 		}
 		report.Admin = al.Addr().String()
-		stop := s.serveAdmin(al)
+		stop := console.Serve(al, console.Handler(s.Ready), s.log)
 		defer stop()
 	}
 	tell := func() {
@@ -145,27 +145,6 @@ func (w *watch) changed(now string) bool {
 		w.seen = now
 	}
 	return settled
-}
-
-// serveAdmin answers on l until the returned function is called.
-func (s *Server) serveAdmin(l net.Listener) (stop func()) {
-	server := newAdminServer(s.AdminHandler())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("the admin listener failed", "error", err)
-		}
-	}()
-	s.log.Info("listening for health checks", "address", l.Addr().String())
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		if server.Shutdown(ctx) != nil {
-			_ = server.Close()
-		}
-		<-done
-	}
 }
 
 // reload reads the configuration file again.

@@ -1,28 +1,54 @@
-package keyserver
+// Package console is the key server's administrative listener: health checks for whoever supervises the process. It shows
+// no secret, and it is for a loopback address.
+//
+//	/healthz  200 while the process works
+//	/readyz   200 while enclaves are served; else 503 with the reason
+package console
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"time"
 )
 
-// AdminHandler answers health checks. It shows no secret, and it is for a loopback listener.
-//
-//	/healthz  200 while the process works
-//	/readyz   200 while enclaves are served; else 503 with the reason
-func (s *Server) AdminHandler() http.Handler {
+// Handler answers requests; ready says why enclaves are not served, or nil.
+func Handler(ready func() error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.Ready(); err != nil {
+		if err := ready(); err != nil {
 			answer(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
 		answer(w, http.StatusOK, "ok")
 	})
 	return checkHost(mux)
+}
+
+// Serve answers on l until the returned function is called.
+func Serve(l net.Listener, h http.Handler, log *slog.Logger) (stop func()) {
+	server := newServer(h)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the admin listener failed", "error", err)
+		}
+	}()
+	log.Info("listening for health checks", "address", l.Addr().String())
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+		<-done
+	}
 }
 
 func answer(w http.ResponseWriter, status int, text string) {
@@ -50,8 +76,8 @@ func checkHost(next http.Handler) http.Handler {
 	})
 }
 
-// newAdminServer bounds what a client of the listener can take.
-func newAdminServer(h http.Handler) *http.Server {
+// newServer bounds what a client of the listener can take.
+func newServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,

@@ -1,24 +1,24 @@
-package keyserver
+package console
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 )
 
-func TestAdmin(t *testing.T) {
-	w := newWorld(t)
-	s, err := New(w.parse(w.config()), w.options())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
+func TestHandler(t *testing.T) {
+	unready := errors.New("the server has not started to listen")
+	h := Handler(func() error { return unready })
 	ask := func(method, host, path string) *httptest.ResponseRecorder {
 		r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
 		r.Host = host
 		rec := httptest.NewRecorder()
-		s.AdminHandler().ServeHTTP(rec, r)
+		h.ServeHTTP(rec, r)
 		return rec
 	}
 	for _, tt := range []struct {
@@ -44,12 +44,44 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("%s %s for %s: %d %q, want %d %q", tt.method, tt.path, tt.host, rec.Code, rec.Body, tt.status, tt.body)
 		}
 	}
-	s.setReady(nil)
+	unready = nil
 	rec := ask("GET", "127.0.0.1:9433", "/readyz")
 	if rec.Code != 200 || rec.Header().Get("Cache-Control") != "no-store" || rec.Header().Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("ready: %d, %v", rec.Code, rec.Header())
 	}
-	if h := newAdminServer(http.NotFoundHandler()); h.ReadHeaderTimeout == 0 || h.ReadTimeout == 0 || h.WriteTimeout == 0 || h.IdleTimeout == 0 {
+	if h := newServer(http.NotFoundHandler()); h.ReadHeaderTimeout == 0 || h.ReadTimeout == 0 || h.WriteTimeout == 0 || h.IdleTimeout == 0 {
 		t.Error("the admin listener waits for ever")
+	}
+}
+
+func TestServe(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	stop := Serve(l, Handler(func() error { return nil }), slog.New(slog.NewTextHandler(&log, nil)))
+	get := func() (*http.Response, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/readyz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	}
+	resp, err := get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("status %s", resp.Status)
+	}
+	stop()
+	if resp, err := get(); err == nil {
+		_ = resp.Body.Close()
+		t.Error("it still answers")
+	}
+	if strings.Contains(log.String(), "failed") {
+		t.Errorf("log: %s", &log)
 	}
 }
