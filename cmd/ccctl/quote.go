@@ -266,7 +266,7 @@ func (f *evidenceFlags) options() (dcap.VerifyOptions, error) {
 
 func parseAt(s string) (time.Time, error) {
 	if s == "" {
-		return time.Now(), nil
+		return time.Now().Truncate(time.Second), nil
 	}
 	at, err := time.Parse(time.RFC3339, s)
 	if err != nil || at.IsZero() {

@@ -173,7 +173,7 @@ func TestQuoteVerificationRejects(t *testing.T) {
 		{"no collateral for it", good.configWith(file, "bundle = "+inDir(other.dir, "collateral.json")), "Error: Collateral not available"},
 		{"service not there", good.configWith(file, `url = "http://127.0.0.1:1"`), "Error: Collateral not available"},
 		{"not Intel's", strings.Replace(good.config(), "allow_trusted_root", "#", 1), "want Intel's root key a0af031289f5d5d4"},
-		{"not a quote", good.configWith("file = "+inDir(good.dir, "text"), bundle), "Could not parse quote: header at offset 0: found 37 bytes, want 48 bytes."},
+		{"not a quote", good.configWith("file = "+inDir(good.dir, "text"), bundle), "Could not parse quote: header at offset 0: found 37 bytes, want 48 bytes; take the quote whole and by itself"},
 		{"not base64", good.configWith(`content_base64 = "quote.bin"`, bundle), `Could not decode quote: not base64; use filebase64("FILE").`},
 		{"not collateral", good.configWith(file, "bundle = "+inDir(good.dir, "text")), "Error: Collateral source not usable"},
 		{"not a root", strings.Replace(good.config(), "root.pem", "text", 1), "Error: Trusted root not usable"},

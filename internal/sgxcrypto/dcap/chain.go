@@ -325,12 +325,10 @@ func checkWindow(at, notBefore, notAfter time.Time) *Error {
 	case at.Before(notBefore):
 		return &Error{
 			Reason: ReasonNotYetValid, Got: "time " + stamp(at), Want: "at or after " + stamp(notBefore),
-			Remedy: "check the clock",
 		}
 	case at.After(notAfter):
 		return &Error{
 			Reason: ReasonExpired, Got: "time " + stamp(at), Want: "at or before " + stamp(notAfter),
-			Remedy: "get a fresh one, and check the clock",
 		}
 	}
 	return nil

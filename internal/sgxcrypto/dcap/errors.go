@@ -1,6 +1,7 @@
 package dcap
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -95,6 +96,38 @@ func (e *Error) Error() string {
 	}
 	return b.String()
 }
+
+// advise makes sure that a refusal says what to do, and returns it.
+func advise(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	if e.Remedy == "" {
+		e.Remedy = remedies[e.Stage]
+	}
+	if e.Reason == ReasonExpired || e.Reason == ReasonNotYetValid || e.Reason == ReasonSigningChainExpired {
+		e.Remedy += ", and check the clock"
+	}
+	return err
+}
+
+// remedies are for refusals that have no better one of their own.
+var remedies = map[Stage]string{
+	StageQuoteFormat:    "take a new quote",
+	StagePCKChain:       "take a new quote; if that does not help, the platform's PCK certificate has to be provisioned anew",
+	StagePCKExtensions:  "take a new quote; if that does not help, the platform's PCK certificate has to be provisioned anew",
+	StageRootCRL:        "fetch the collateral again; if that does not help, from another service",
+	StagePCKCRL:         "fetch the collateral again; if that does not help, from another service",
+	StageTCBInfo:        "fetch the collateral again; if that does not help, from another service",
+	StageQEIdentity:     "fetch the collateral again; if that does not help, from another service",
+	StageQEReport:       tampered,
+	StageBinding:        tampered,
+	StageQuoteSignature: tampered,
+	StageTCBLevel:       "fetch the collateral again, or use another platform",
+}
+
+const tampered = "the quote has been altered or damaged: take a new one"
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

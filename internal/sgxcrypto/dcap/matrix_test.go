@@ -1,6 +1,7 @@
 package dcap_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,6 +70,10 @@ func runAttempt(t *testing.T, a attempt) {
 	verdict, err := l.verify(nil)
 	if got := code(err); got != a.want {
 		t.Fatalf("outcome %s, want %s (%v)", got, a.want, err)
+	}
+	var refusal *dcap.Error
+	if errors.As(err, &refusal) && (refusal.What == "" || refusal.Remedy == "" || refusal.Got+refusal.Want == "" && refusal.Err == nil) {
+		t.Errorf("%q lacks what was examined, what was found, or what to do", err)
 	}
 	if a.check != nil {
 		a.check(t, verdict)

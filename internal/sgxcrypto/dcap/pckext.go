@@ -111,15 +111,15 @@ func parsePCK(cert *x509.Certificate, ca string) (*PCK, error) {
 // quote, and for nothing that a decision rests on. The error is an *Error.
 func ReadPCK(q *quote.Quote) (*PCK, []*x509.Certificate, error) {
 	if err := checkForm(q); err != nil {
-		return nil, nil, fmt.Errorf("read PCK chain: %w", err)
+		return nil, nil, fmt.Errorf("read PCK chain: %w", advise(err))
 	}
 	certs, err := parseCertificates(q.CertificationData, StagePCKChain, pckChainSpec.what)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read PCK chain: %w", err)
+		return nil, nil, fmt.Errorf("read PCK chain: %w", advise(err))
 	}
 	pck, err := parsePCK(certs[0], caOf(certs[0].Issuer.CommonName))
 	if err != nil {
-		return nil, certs, fmt.Errorf("read PCK certificate: %w", err)
+		return nil, certs, fmt.Errorf("read PCK certificate: %w", advise(err))
 	}
 	return pck, certs, nil
 }

@@ -97,10 +97,10 @@ func (v *Verifier) run() *run { return &run{Verifier: v, links: map[string]bool{
 func (v *Verifier) CheckEvidence(q *quote.Quote, at time.Time) (*Platform, error) {
 	e, err := v.run().evidence(q, at, nil)
 	if err != nil {
-		return nil, fmt.Errorf("check evidence: %w", err)
+		return nil, fmt.Errorf("check evidence: %w", advise(err))
 	}
 	if err := e.checkSignatures(q, nil); err != nil {
-		return nil, fmt.Errorf("check evidence: %w", err)
+		return nil, fmt.Errorf("check evidence: %w", advise(err))
 	}
 	return &Platform{FMSPC: e.pck.FMSPC, PCEID: e.pck.PCEID, CA: e.pck.CA, Simulated: e.simulated()}, nil
 }
@@ -109,7 +109,7 @@ func (v *Verifier) CheckEvidence(q *quote.Quote, at time.Time) (*Platform, error
 func (v *Verifier) Verify(q *quote.Quote, c *Collateral, at time.Time) (*Verdict, error) {
 	verdict, err := v.verify(q, c, at)
 	if err != nil {
-		return nil, fmt.Errorf("verify quote: %w", err)
+		return nil, fmt.Errorf("verify quote: %w", advise(err))
 	}
 	return verdict, nil
 }
@@ -294,7 +294,7 @@ func (e *evidenceChain) checkSignatures(q *quote.Quote, identity *qeIdentity) er
 	if !verifySignature(e.chain.leaf(), q.QEReport.Marshal(), q.QEReportSignature) {
 		return &Error{
 			Stage: StageQEReport, Reason: ReasonSignature, What: "QE report",
-			Got: "a signature that the PCK key did not make over this report", Remedy: tampered,
+			Got: "a signature that the PCK key did not make over this report",
 		}
 	}
 	if err := checkBinding(q); err != nil {
@@ -312,13 +312,11 @@ func (e *evidenceChain) checkSignatures(q *quote.Quote, identity *qeIdentity) er
 	if !verifyRaw(key, q.SignedBytes(), q.Signature) {
 		return &Error{
 			Stage: StageQuoteSignature, Reason: ReasonSignature, What: "quote",
-			Got: "a signature that the attestation key did not make over header and report", Remedy: tampered,
+			Got: "a signature that the attestation key did not make over header and report",
 		}
 	}
 	return nil
 }
-
-const tampered = "the quote has been altered or damaged: take a new one"
 
 // checkBinding holds the attestation key against what the QE vouches for: the first half of its report data is the
 // hash of the key and the QE's authentication data, the second half is zero.
@@ -329,9 +327,8 @@ func checkBinding(q *quote.Quote) error {
 	if subtle.ConstantTimeCompare(want[:], q.QEReport.ReportData[:]) != 1 {
 		return &Error{
 			Stage: StageBinding, Reason: ReasonReportData, What: "QE report data",
-			Got:    hex.EncodeToString(q.QEReport.ReportData[:]),
-			Want:   hex.EncodeToString(want[:]) + ", the hash of attestation key and QE authentication data",
-			Remedy: tampered,
+			Got:  hex.EncodeToString(q.QEReport.ReportData[:]),
+			Want: hex.EncodeToString(want[:]) + ", the hash of attestation key and QE authentication data",
 		}
 	}
 	return nil

@@ -53,7 +53,23 @@ type Error struct {
 	Got    string
 }
 
-// Error implements error.
+// Error implements error: the field, what was found, what was wanted, what to do.
 func (e *Error) Error() string {
-	return fmt.Sprintf("%s at offset %d: found %s, want %s", e.Field, e.Offset, e.Got, e.Want)
+	return fmt.Sprintf("%s at offset %d: found %s, want %s; %s", e.Field, e.Offset, e.Got, e.Want, e.Remedy())
+}
+
+// Remedy says what to do about the error.
+func (e *Error) Remedy() string {
+	switch e.Kind {
+	case BadVersion, BadKeyType, BadTEEType:
+		return "take a DCAP quote of an SGX enclave in version 3, as binary data"
+	case BadVendor:
+		return "take a quote of Intel's quoting enclave"
+	case BadCertification:
+		return "configure the platform's quote provider for PCK certificate chains"
+	case TooShort, TooLong, BadLength, TrailingData:
+		return "take the quote whole and by itself, as /dev/attestation/quote gives it"
+	default:
+		return "take a new quote"
+	}
 }

@@ -258,7 +258,12 @@ func TestParseNamesCertificationTypes(t *testing.T) {
 
 func TestKindsHaveNames(t *testing.T) {
 	seen := map[string]bool{}
+	unknown := (&Error{}).Remedy()
 	for k := TooShort; k <= BadCertification; k++ {
+		e := &Error{Kind: k, Field: "f", Offset: 7, Want: "w", Got: "g"}
+		if e.Remedy() == "" || e.Remedy() == unknown || e.Error() != "f at offset 7: found g, want w; "+e.Remedy() {
+			t.Errorf("kind %d: %v", k, e)
+		}
 		if name := k.String(); name == "" || strings.HasPrefix(name, "kind") || seen[name] {
 			t.Errorf("kind %d is called %q", k, name)
 		}
