@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type tlsGeneration struct {
 	out                   string
 	servers, clients      []string
 	algorithm             string
+	ca, caKey             string
 	validity, caValidity  time.Duration
 	oneWay, noConf, force bool
 }
@@ -45,6 +47,9 @@ its clients, and the ssl.cfg that TensorFlow Serving takes with
 Nothing that exists is overwritten. With --force the whole set is replaced, its
 authority included: every peer then has to trust the new ca_cert.pem.
 
+With --ca and --ca-key an authority that exists already issues the certificates;
+its key is not copied.
+
 A key server's certificate is made with --one-way --no-ssl-config. Give its
 address, too, if enclaves connect to an address: clients before Gramine 1.8
 compare it with DNS names, and it is written as one for them.`,
@@ -59,6 +64,8 @@ compare it with DNS names, and it is written as one for them.`,
 	flags.StringVar(&g.algorithm, "key-algorithm", string(tlsmaterials.ECDSAP256), "`ALGORITHM` of all keys: "+algorithmList())
 	flags.DurationVar(&g.validity, "validity", tlsmaterials.DefaultLifetime, "how long certificates are valid, such as 8760h")
 	flags.DurationVar(&g.caValidity, "ca-validity", tlsmaterials.DefaultAuthorityLifetime, "how long the authority is valid")
+	flags.StringVar(&g.ca, "ca", "", "PEM `FILE` with the self-signed certificate of an authority that exists")
+	flags.StringVar(&g.caKey, "ca-key", "", "PEM `FILE` with its private key")
 	flags.BoolVar(&g.noConf, "no-ssl-config", false, "do not write ssl.cfg")
 	flags.BoolVar(&g.force, "force", false, "replace a set that exists, with a new authority")
 	require(cmd, "out")
@@ -93,10 +100,39 @@ func (g *tlsGeneration) spec() (deploy.TLSSpec, error) {
 	if len(g.clients) > 0 {
 		spec.ClientName, spec.FurtherClients = g.clients[0], g.clients[1:]
 	}
+	if spec.Issuer, err = g.issuer(); err != nil {
+		return deploy.TLSSpec{}, err
+	}
 	if err := spec.Validate(); err != nil {
 		return deploy.TLSSpec{}, withCode(exitUsage, err)
 	}
 	return spec, nil
+}
+
+// issuer reads the authority that --ca and --ca-key give; without them there is none.
+func (g *tlsGeneration) issuer() (*tlsmaterials.KeyPair, error) {
+	if (g.ca == "") != (g.caKey == "") {
+		return nil, usagef("--ca and --ca-key go together")
+	}
+	if g.ca == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(g.ca)
+	if err != nil {
+		return nil, fmt.Errorf("read authority: %w", err)
+	}
+	certs, err := tlsmaterials.ParseCertificates(data)
+	if err == nil && len(certs) != 1 {
+		err = fmt.Errorf("found %d certificates, want one", len(certs))
+	}
+	if err != nil {
+		return nil, withCode(exitFormat, fmt.Errorf("read authority %s: %w", g.ca, err))
+	}
+	key, err := deploy.ReadPrivateKey(g.caKey)
+	if err != nil {
+		return nil, err
+	}
+	return &tlsmaterials.KeyPair{Certificate: certs[0], Key: key}, nil
 }
 
 func (g *tlsGeneration) run(u *ui) error {

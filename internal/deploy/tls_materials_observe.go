@@ -75,7 +75,7 @@ type TLSObservation struct {
 func (o *TLSObservation) Repairable(ignoreMissing bool) []TLSProblem {
 	var list []TLSProblem
 	for _, p := range o.Problems {
-		if p.Kind == TLSUnreadable || p.Kind == TLSMissing && ignoreMissing || p.File == tlsmaterials.AuthorityKeyFile {
+		if p.Kind == TLSUnreadable || p.Kind == TLSMissing && ignoreMissing || slices.Contains(tlsmaterials.AuthorityKeyFiles(), p.File) {
 			continue
 		}
 		list = append(list, p)
@@ -97,14 +97,15 @@ func (o *TLSObservation) problem(file string) TLSProblem {
 func ObserveTLSMaterials(dir string, record *tlsmaterials.Materials) *TLSObservation {
 	set := *record
 	set.Leaves = slices.Clone(record.Leaves)
+	set.Authority.Key, set.TrustedKey = tlsmaterials.PrivateKey{}, tlsmaterials.PrivateKey{}
 	o := &TLSObservation{Set: &set, Absent: true}
 	w := &tlsWatch{dir: dir, o: o}
 
-	set.Authority.Key = w.key(tlsmaterials.AuthorityKeyFile, set.Authority.Certificate, true)
+	w.authorityKeys()
 	w.certificates(tlsmaterials.AuthorityCertificateFile, append([]*x509.Certificate{set.Authority.Certificate}, set.Trusted...))
 	for i := range set.Leaves {
 		leaf := &set.Leaves[i]
-		leaf.Key = w.key(leaf.KeyFile, leaf.Certificate, false)
+		leaf.Key = w.key(leaf.KeyFile, leaf.Certificate)
 		w.certificates(leaf.CertificateFile, []*x509.Certificate{leaf.Certificate})
 	}
 	if set.SSLConfig {
@@ -144,8 +145,31 @@ func (w *tlsWatch) read(file string, mayBeElsewhere bool) []byte {
 	return data
 }
 
-func (w *tlsWatch) key(file string, certificate *x509.Certificate, mayBeElsewhere bool) tlsmaterials.PrivateKey {
-	data := w.read(file, mayBeElsewhere)
+// authorityKeys takes an authority's key from whatever file it is in: a rotation that was interrupted may have left it at
+// its old place, or at both.
+func (w *tlsWatch) authorityKeys() {
+	set := w.o.Set
+	for _, file := range tlsmaterials.AuthorityKeyFiles() {
+		data := w.read(file, true)
+		if data == nil {
+			continue
+		}
+		key, err := tlsmaterials.ParsePrivateKey(data)
+		switch {
+		case err != nil:
+			w.problem(file, TLSChanged, err.Error())
+		case key.Matches(set.Authority.Certificate):
+			set.Authority.Key = key
+		case len(set.Trusted) > 0 && key.Matches(set.Trusted[0]):
+			set.TrustedKey = key
+		default:
+			w.problem(file, TLSChanged, "it is not the key of the certificate "+tlsmaterials.CertificateFingerprint(set.Authority.Certificate))
+		}
+	}
+}
+
+func (w *tlsWatch) key(file string, certificate *x509.Certificate) tlsmaterials.PrivateKey {
+	data := w.read(file, false)
 	if data == nil {
 		return tlsmaterials.PrivateKey{}
 	}
@@ -223,6 +247,19 @@ func readTLSFile(path string) ([]byte, fs.FileMode, error) {
 		return nil, 0, pathCause(err)
 	}
 	return append([]byte{}, data...), info.Mode(), nil // never nil, even if empty
+}
+
+// ReadPrivateKey reads a private key from a file. The error wraps [fs.ErrNotExist] if there is none.
+func ReadPrivateKey(name string) (tlsmaterials.PrivateKey, error) {
+	data, _, err := readTLSFile(name)
+	if err != nil {
+		return tlsmaterials.PrivateKey{}, fmt.Errorf("read private key %s: %w", name, err)
+	}
+	key, err := tlsmaterials.ParsePrivateKey(data)
+	if err != nil {
+		return tlsmaterials.PrivateKey{}, fmt.Errorf("read private key %s: %w", name, err)
+	}
+	return key, nil
 }
 
 // ReadTLSMaterials reads whatever set of TLS materials a directory holds, with all its keys, for adopting or inspecting

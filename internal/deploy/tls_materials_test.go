@@ -23,7 +23,7 @@ var tlsTestTime = time.Date(2026, 11, 23, 12, 30, 15, 0, time.UTC)
 func tlsTestSpec(dir string) TLSSpec {
 	return TLSSpec{
 		Directory: dir, ServerNames: []string{"grpc.tf-serving.service.com", "10.0.0.1"}, ClientName: "client.tf-serving.service.com",
-		FurtherClients: []string{"batch.example.com"}, SSLConfig: true, RenewBefore: 720 * time.Hour,
+		FurtherClients: []string{"batch.example.com"}, Lifetime: tlsmaterials.DefaultLifetime, SSLConfig: true, RenewBefore: 720 * time.Hour,
 	}
 }
 
@@ -40,7 +40,7 @@ func createTLS(t *testing.T, spec TLSSpec) *tlsmaterials.Materials {
 // tlsRecord forgets the private keys.
 func tlsRecord(m *tlsmaterials.Materials) *tlsmaterials.Materials {
 	r := *m
-	r.Authority.Key = tlsmaterials.PrivateKey{}
+	r.Authority.Key, r.TrustedKey = tlsmaterials.PrivateKey{}, tlsmaterials.PrivateKey{}
 	r.Leaves = slices.Clone(m.Leaves)
 	for i := range r.Leaves {
 		r.Leaves[i].Key = tlsmaterials.PrivateKey{}
@@ -419,7 +419,7 @@ func TestUpdateTLSMaterials(t *testing.T) {
 			at := tlsTestTime.Add(tt.after)
 
 			o := ObserveTLSMaterials(dir, record)
-			c, err := PlanTLSMaterials(spec, tlsmaterials.DefaultLifetime, o, at)
+			c, err := PlanTLSMaterials(spec, tlsTestSpec(dir), o, at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -452,7 +452,7 @@ func TestUpdateTLSMaterials(t *testing.T) {
 			if findings := again.Set.Check(at); len(findings) > 0 {
 				t.Errorf("findings afterwards: %v", findings)
 			}
-			c, err = PlanTLSMaterials(spec, spec.Lifetime, again, at)
+			c, err = PlanTLSMaterials(spec, spec, again, at)
 			if err != nil || !c.Empty() {
 				t.Errorf("the next plan has %+v, %v", c, err)
 			}
@@ -465,7 +465,7 @@ func TestKeyAlgorithmChanges(t *testing.T) {
 	spec.FurtherClients = nil
 	o := ObserveTLSMaterials(spec.Directory, createTLS(t, spec))
 	spec.KeyAlgorithm = tlsmaterials.RSA3072
-	c, err := PlanTLSMaterials(spec, 0, o, tlsTestTime)
+	c, err := PlanTLSMaterials(spec, TLSSpec{}, o, tlsTestTime)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -488,7 +488,7 @@ func TestRenewalStopsWithTheAuthority(t *testing.T) {
 	spec.Lifetime, spec.AuthorityLifetime, spec.RenewBefore = 48*time.Hour, 48*time.Hour, time.Hour
 	o := ObserveTLSMaterials(spec.Directory, createTLS(t, spec))
 	at := tlsTestTime.Add(47*time.Hour + time.Minute)
-	c, err := PlanTLSMaterials(spec, spec.Lifetime, o, at)
+	c, err := PlanTLSMaterials(spec, spec, o, at)
 	if err != nil || !c.Empty() { // a new leaf would end with the authority, as the present one does
 		t.Errorf("plan %+v, %v", c, err)
 	}
@@ -561,7 +561,7 @@ func TestPlanTLSMaterialsErrors(t *testing.T) {
 				tt.wish(&spec)
 			}
 			before := snapshot(t, dir)
-			c, err := PlanTLSMaterials(spec, tlsmaterials.DefaultLifetime, ObserveTLSMaterials(dir, record), tlsTestTime.Add(tt.after))
+			c, err := PlanTLSMaterials(spec, TLSSpec{}, ObserveTLSMaterials(dir, record), tlsTestTime.Add(tt.after))
 			if c != nil || !strings.Contains(strings.ReplaceAll(deployErr(err), dir, "DIR"), tt.want) {
 				t.Fatalf("%+v, %v, want %q", c, err, tt.want)
 			}
@@ -587,7 +587,7 @@ func TestUnreadableIsNotMissing(t *testing.T) {
 	if diff := cmp.Diff([]string{"client/key.pem: unreadable: not a regular file but d---------"}, problemList(o.Problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
-	if c, err := PlanTLSMaterials(spec, 0, o, tlsTestTime); err != nil || !c.Empty() {
+	if c, err := PlanTLSMaterials(spec, TLSSpec{}, o, tlsTestTime); err != nil || !c.Empty() {
 		t.Errorf("plan %+v, %v", c, err)
 	}
 }
@@ -616,7 +616,7 @@ func TestReplaceIsPrepared(t *testing.T) {
 	o := ObserveTLSMaterials(dir, record)
 	o.Problems = nil // as if it had happened just now
 	spec.ServerNames, spec.ClientName = []string{"new.example.com"}, "new.example.com"
-	c, err := PlanTLSMaterials(spec, 0, o, tlsTestTime)
+	c, err := PlanTLSMaterials(spec, TLSSpec{}, o, tlsTestTime)
 	if err != nil {
 		t.Fatal(err)
 	}

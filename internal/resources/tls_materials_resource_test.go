@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -47,6 +48,12 @@ func tlsFile(dir, name string) string { return filepath.Join(dir, filepath.FromS
 // soundTLS reads a directory and wants nothing wrong with it.
 func soundTLS(t *testing.T, dir string) *tlsmaterials.Materials {
 	t.Helper()
+	return soundTLSWith(t, dir, "ca_key.pem")
+}
+
+// soundTLSWith is soundTLS for a set with the given keys of authorities.
+func soundTLSWith(t *testing.T, dir string, keys ...string) *tlsmaterials.Materials {
+	t.Helper()
 	m, findings, err := deploy.ReadTLSMaterials(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +61,12 @@ func soundTLS(t *testing.T, dir string) *tlsmaterials.Materials {
 	if findings = append(findings, m.Check(time.Now())...); len(findings) > 0 {
 		t.Errorf("%s: %v", dir, findings)
 	}
-	for _, file := range tlsmaterials.Paths(m.Places(), m.SSLConfig) {
+	for _, file := range tlsmaterials.AuthorityKeyFiles() {
+		if !slices.Contains(keys, file) {
+			mustBeGone(t, tlsFile(dir, file))
+		}
+	}
+	for _, file := range append(tlsmaterials.LeafPaths(m.Places(), m.SSLConfig), append(keys, "ca_cert.pem")...) {
 		info, err := os.Stat(tlsFile(dir, file))
 		if err != nil {
 			t.Fatal(err)
@@ -370,6 +382,138 @@ func TestTLSMaterialsRenewal(t *testing.T) {
 	)
 }
 
+// TestTLSMaterialsRotation goes from one authority to the next, a stage with each apply.
+func TestTLSMaterialsRotation(t *testing.T) {
+	dir := t.TempDir()
+	stage := func(name string) string { return tlsConfig(dir, "ca_rotation = "+quote(name)) }
+	issuing := statecheck.CompareValue(compare.ValuesDiffer())
+	server := statecheck.CompareValue(compare.ValuesDiffer())
+	ca, leaf := tlsAttribute("ca_certificate_sha256"), tlsAttribute("server_certificate_sha256")
+	sound := func(authorities int, keys ...string) func(*terraform.State) error {
+		return func(*terraform.State) error {
+			m := soundTLSWith(t, dir, keys...)
+			if n := 1 + len(m.Trusted); n != authorities {
+				t.Errorf("%d authorities, want %d", n, authorities)
+			}
+			return nil
+		}
+	}
+	accept(t,
+		resource.TestStep{Config: stage("use_next"), ExpectError: says("there is no authority yet to rotate from")},
+		resource.TestStep{Config: tlsConfig(dir), ConfigStateChecks: []statecheck.StateCheck{
+			issuing.AddStateValue(tlsAddr, ca), server.AddStateValue(tlsAddr, leaf),
+			statecheck.ExpectKnownValue(tlsAddr, tlsAttribute("ca_rotation"), knownvalue.StringExact("none")),
+		}},
+		resource.TestStep{Config: stage("use_next"), ExpectError: says("Error: Rotation skips a stage")},
+		resource.TestStep{
+			Config: stage("trust_next"),
+			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+				plancheck.ExpectResourceAction(tlsAddr, plancheck.ResourceActionUpdate),
+				plancheck.ExpectUnknownValue(tlsAddr, tlsAttribute("ca_certificate_pem")),
+				plancheck.ExpectUnknownValue(tlsAddr, tlsAttribute("ca_certificate_file")),
+				plancheck.ExpectUnknownValue(tlsAddr, tlsAttribute("ssl_config_file")),
+				plancheck.ExpectKnownValue(tlsAddr, ca, knownvalue.NotNull()),
+				plancheck.ExpectKnownValue(tlsAddr, tlsAttribute("server_certificate_pem"), knownvalue.NotNull()),
+			}},
+			Check: sound(2, "ca_next_key.pem", "ca_key.pem"),
+		},
+		resource.TestStep{Config: stage("trust_next"), ConfigPlanChecks: emptyPlan()},
+		resource.TestStep{
+			ResourceName: tlsAddr, ImportState: true, ImportStateId: dir, ImportStateVerify: true, Config: stage("trust_next"),
+		},
+		resource.TestStep{
+			Config:            stage("use_next"),
+			ConfigStateChecks: []statecheck.StateCheck{issuing.AddStateValue(tlsAddr, ca), server.AddStateValue(tlsAddr, leaf)},
+			Check:             sound(2, "ca_previous_key.pem", "ca_key.pem"),
+		},
+		resource.TestStep{Config: stage("use_next"), ConfigPlanChecks: emptyPlan()},
+		resource.TestStep{Config: tlsConfig(dir), Check: sound(1, "ca_key.pem")},
+		resource.TestStep{Config: tlsConfig(dir), ConfigPlanChecks: emptyPlan()},
+	)
+}
+
+// issuerFiles makes an authority outside Terraform and returns the expressions of its parts.
+func issuerFiles(t *testing.T, name string) (certificate, keyFile string, key []byte) {
+	t.Helper()
+	ca, err := tlsmaterials.NewAuthority(tlsmaterials.AuthorityRequest{CommonName: name, At: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	mustWrite(t, filepath.Join(dir, "ca.pem"), ca.CertificatePEM(), 0o644)
+	mustWrite(t, filepath.Join(dir, "key.pem"), ca.Key.PEM(), 0o600)
+	return "file(" + inDir(dir, "ca.pem") + ")", filepath.Join(dir, "key.pem"), ca.Key.PEM()
+}
+
+func TestTLSMaterialsIssuer(t *testing.T) {
+	dir := t.TempDir()
+	certificate, keyFile, _ := issuerFiles(t, "Company CA")
+	other, otherKey, _ := issuerFiles(t, "Other CA")
+	given := func(certificate, keyFile string, arguments ...string) string {
+		return tlsConfig(dir, append(arguments, fmt.Sprintf("issuer = { certificate_pem = %s, private_key_file = %s }", certificate, quote(keyFile)))...)
+	}
+	issuedBy := func(name string, keys ...string) func(*terraform.State) error {
+		return func(*terraform.State) error {
+			m := soundTLSWith(t, dir, keys...)
+			if got := m.Leaf(tlsmaterials.ServerPlace).Certificate.Issuer.CommonName; got != name {
+				t.Errorf("issued by %q, want %q", got, name)
+			}
+			return nil
+		}
+	}
+	accept(t,
+		resource.TestStep{Config: given(certificate, otherKey), ExpectError: says("the given private key does not belong to the given authority, CN=Company CA")},
+		resource.TestStep{Config: given(certificate, keyFile), Check: issuedBy("Company CA")},
+		resource.TestStep{Config: given(certificate, keyFile), ConfigPlanChecks: emptyPlan()},
+		resource.TestStep{ // the key is needed for issuing only
+			PreConfig: func() { rename(t, keyFile, keyFile+".away") },
+			Config:    given(certificate, keyFile), ConfigPlanChecks: emptyPlan(),
+		},
+		resource.TestStep{
+			Config:      given(certificate, keyFile, `additional_client_names = ["batch.example.com"]`),
+			ExpectError: says("Error: Given authority not usable"),
+		},
+		resource.TestStep{
+			PreConfig: func() { rename(t, keyFile+".away", keyFile) },
+			Config:    given(certificate, keyFile, `additional_client_names = ["batch.example.com"]`), Check: issuedBy("Company CA"),
+		},
+		resource.TestStep{Config: given(other, otherKey), Check: issuedBy("Other CA")},
+		resource.TestStep{Config: given(other, otherKey, `ca_rotation = "trust_next"`), ExpectError: says("the rotation of a given authority is not this set's")},
+		resource.TestStep{Config: tlsConfig(dir), Check: func(*terraform.State) error {
+			if m := soundTLSWith(t, dir, "ca_key.pem"); !strings.HasPrefix(m.Authority.Certificate.Subject.CommonName, "Confidential serving CA") {
+				t.Errorf("issued by %s", m.Authority.Certificate.Subject)
+			}
+			return nil
+		}},
+		resource.TestStep{Config: tlsConfig(dir), ConfigPlanChecks: emptyPlan()},
+	)
+}
+
+// TestTLSMaterialsIssuerWriteOnly gives the authority's key as an ephemeral value.
+func TestTLSMaterialsIssuerWriteOnly(t *testing.T) {
+	dir := t.TempDir()
+	certificate, _, key := issuerFiles(t, "Company CA")
+	config := func(name string) string {
+		return fmt.Sprintf(`
+variable "ca_key" {
+  type      = string
+  ephemeral = true
+  default   = %s
+}
+`, quote(string(key))) + tlsArguments("directory = "+quote(dir), "server_names = ["+quote(name)+"]",
+			"issuer = { certificate_pem = "+certificate+", private_key_wo = var.ca_key }")
+	}
+	null := statecheck.ExpectKnownValue(tlsAddr, tlsAttribute("issuer").AtMapKey("private_key_wo"), knownvalue.Null())
+	accept(t,
+		resource.TestStep{Config: config("a.example.com"), ConfigStateChecks: []statecheck.StateCheck{null}},
+		resource.TestStep{Config: config("a.example.com"), ConfigPlanChecks: emptyPlan()},
+		resource.TestStep{Config: config("b.example.com"), ConfigStateChecks: []statecheck.StateCheck{null}, Check: func(*terraform.State) error {
+			soundTLSWith(t, dir)
+			return nil
+		}},
+	)
+}
+
 func TestTLSMaterialsImportThenEmptyPlan(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tls")
 	_, err := deploy.CreateTLSMaterials(deploy.TLSSpec{
@@ -434,6 +578,9 @@ func TestTLSMaterialsRejects(t *testing.T) {
 		{"validity", base(names, `validity_period_hours = 0`), "must be between 1 and 175200, got: 0"},
 		{"outlives", base(names, `ca_validity_period_hours = 24`), "certificates valid for 8760h would outlive their authority, which is valid for 24h"},
 		{"renewal", base(names, `validity_period_hours = 24`, `early_renewal_hours = 24`), "certificates valid for 24h cannot be renewed 24h before they end"},
+		{"rotation", base(names, `ca_rotation = "next"`), `value must be one of "none", "trust_next", "use_next", got: next`},
+		{"issuer", base(names, `issuer = { certificate_pem = "x" }`), "read issuer.certificate_pem: parse certificate: PEM block 1: found other text"},
+		{"issuer's keys", base(names, `issuer = { certificate_pem = "x", private_key_file = "k", private_key_wo = "k" }`), "cannot be specified when"},
 		{"directory", tlsArguments(`directory = ""`, names), "value must be the path of a directory"},
 		{"on_missing", base(names, `on_missing = "error"`), `value must be one of "recreate", "ignore", got: error`},
 		{"state", base(names, `server_certificate_pem = "x"`), "Cannot set value for this attribute"},
@@ -531,6 +678,23 @@ func TestTLSMaterialsCanaryRSA(t *testing.T) {
 		Secrets: func(t *testing.T, dir string) map[string][]byte {
 			secrets := map[string][]byte{}
 			addKeySecrets(t, secrets, "server", mustRead(t, filepath.Join(dir, "planted-directory", "server", "key.pem")))
+			return secrets
+		},
+	}.hunt(t)
+}
+
+// TestTLSMaterialsCanaryIssuer looks for the key of a given authority, which comes from a variable on the command line of
+// nobody: Terraform reads it from the environment.
+func TestTLSMaterialsCanaryIssuer(t *testing.T) {
+	certificate, _, key := issuerFiles(t, "Company CA")
+	t.Setenv("TF_VAR_ca_key", string(key))
+	canary{
+		Config: "variable \"ca_key\" {\n  type      = string\n  ephemeral = true\n}\n" +
+			tlsArguments(`directory = "planted-directory"`, `server_names = ["a.example.com"]`, "issuer = { certificate_pem = "+certificate+", private_key_wo = var.ca_key }", `on_destroy = "delete"`),
+		Planted: "planted-directory",
+		Secrets: func(t *testing.T, _ string) map[string][]byte {
+			secrets := map[string][]byte{}
+			addKeySecrets(t, secrets, "authority", key)
 			return secrets
 		},
 	}.hunt(t)

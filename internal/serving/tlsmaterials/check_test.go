@@ -33,7 +33,7 @@ func TestFilesAndBack(t *testing.T) {
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want, Paths(m.Places(), true)); diff != "" {
+	if diff := cmp.Diff(append([]string{"ca_next_key.pem", "ca_previous_key.pem"}, want...), Paths(m.Places(), true)); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
 	}
 
@@ -95,17 +95,79 @@ func TestFilesWithoutKeys(t *testing.T) {
 	}
 }
 
-func TestStagedAuthorities(t *testing.T) {
+// TestRotation goes through the stages and reads each of them back from its files.
+func TestRotation(t *testing.T) {
+	old := newTestAuthority(t)
+	next := must[*KeyPair](t)(NewAuthority(AuthorityRequest{At: testTime.Add(time.Hour)}))
+	leaves := newTestMaterials(t)
+	for _, tt := range []struct {
+		m       Materials
+		keys    []string
+		without Rotation // as read when no key is there
+	}{
+		{Materials{Authority: *old}, []string{"ca_key.pem"}, ""},
+		{
+			Materials{Authority: *old, Trusted: []*x509.Certificate{next.Certificate}, TrustedKey: next.Key, Rotation: RotationTrustNext},
+			[]string{"ca_next_key.pem", "ca_key.pem"}, RotationTrustNext,
+		},
+		{
+			Materials{Authority: *next, Trusted: []*x509.Certificate{old.Certificate}, TrustedKey: old.Key, Rotation: RotationUseNext},
+			[]string{"ca_previous_key.pem", "ca_key.pem"}, RotationUseNext,
+		},
+		{ // back again
+			Materials{Authority: *next, Trusted: []*x509.Certificate{old.Certificate}, TrustedKey: old.Key, Rotation: RotationTrustNext},
+			[]string{"ca_next_key.pem", "ca_key.pem"}, RotationUseNext,
+		},
+	} {
+		m := tt.m
+		for _, l := range leaves.Leaves {
+			m.Set(l.Place, *must[*KeyPair](t)(m.Authority.Issue(LeafRequest{Usage: l.Usage, Names: CertifiedNames(l.Certificate), At: testTime.Add(time.Hour)})))
+		}
+		m.SSLConfig = true
+		files := fileMap(t, &m)
+		var keys []string
+		for _, f := range must[[]File](t)(m.Files()) {
+			if strings.HasPrefix(f.Path, "ca_") && f.Secret {
+				keys = append(keys, f.Path)
+			}
+		}
+		if diff := cmp.Diff(tt.keys, keys); diff != "" {
+			t.Errorf("%s: keys (-want +got):\n%s", m.Rotation, diff)
+		}
+		again, findings := ParseFiles(files)
+		if findings = append(findings, again.Check(testTime.Add(time.Hour))...); len(findings) > 0 {
+			t.Errorf("%s: findings %v", m.Rotation, findings)
+		}
+		if again.Rotation != m.Rotation || again.TrustedKey.Fingerprint() != m.TrustedKey.Fingerprint() {
+			t.Errorf("%s reads as %s, second key %s", m.Rotation, again.Rotation, again.TrustedKey.Fingerprint())
+		}
+		for _, file := range AuthorityKeyFiles() {
+			delete(files, file)
+		}
+		if again, _ = ParseFiles(files); again.Rotation != tt.without {
+			t.Errorf("%s without keys reads as %s, want %s", m.Rotation, again.Rotation, tt.without)
+		}
+	}
+}
+
+// TestRotationCrash: the keys tell whose they are, whatever file they are in.
+func TestRotationCrash(t *testing.T) {
 	m := newTestMaterials(t)
 	next := newTestAuthority(t)
-	m.Trusted = []*x509.Certificate{m.Authority.Certificate}
-	m.Authority = *next
-	again, findings := ParseFiles(fileMap(t, m))
-	if len(findings) > 0 || len(again.Trusted) != 1 {
-		t.Fatalf("%d further authorities, findings %v", len(again.Trusted), findings)
+	m.Trusted, m.TrustedKey, m.Rotation = []*x509.Certificate{next.Certificate}, next.Key, RotationTrustNext
+	files := fileMap(t, m)
+	files[PreviousAuthorityKeyFile], files[AuthorityKeyFile] = m.Authority.Key.PEM(), next.Key.PEM()
+	again, findings := ParseFiles(files)
+	if findings = append(findings, again.Check(testTime)...); len(findings) > 0 {
+		t.Errorf("findings %v", findings)
 	}
-	// The leaves are still the previous authority's.
-	if diff := cmp.Diff([]Finding(nil), again.Check(testTime)); diff != "" {
+	if again.Authority.Key.Fingerprint() != m.Authority.Key.Fingerprint() || again.TrustedKey.Fingerprint() != next.Key.Fingerprint() {
+		t.Error("the keys are taken for each other's")
+	}
+	files[NextAuthorityKeyFile] = server(m).Key.PEM()
+	_, findings = ParseFiles(files)
+	want := []Finding{{"ca_next_key.pem", Mismatch, "the key belongs to none of the authorities in ca_cert.pem"}}
+	if diff := cmp.Diff(want, findings); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
 }

@@ -13,6 +13,8 @@
 //
 //	ca_cert.pem                  the authority's certificate; further trusted authorities may follow it
 //	ca_key.pem                   secret
+//	ca_next_key.pem              secret; of the second authority while there are two, or
+//	ca_previous_key.pem          secret; of the second authority while there are two
 //	server/cert.pem
 //	server/key.pem               secret
 //	client/cert.pem              the first client, absent with one-way TLS
@@ -29,6 +31,12 @@
 //
 // An IPv4 address appears as iPAddress and as dNSName. Only the first is right, but the mbedTLS of Gramine before 1.8
 // compares the host it was given, address or name, with dNSName entries alone; current clients ignore the second.
+//
+// # A new authority
+//
+// An authority is replaced in three steps, with time between them for the files to reach every peer ([Rotation]): the
+// next authority is made and trusted beside the present one; it issues all leaves, with the previous one still trusted;
+// the previous one is dropped. ca_cert.pem, and custom_ca in ssl.cfg, hold both meanwhile, the issuing one first.
 //
 // # ssl.cfg
 //

@@ -13,6 +13,8 @@ import (
 const (
 	AuthorityCertificateFile = "ca_cert.pem"
 	AuthorityKeyFile         = "ca_key.pem"
+	NextAuthorityKeyFile     = "ca_next_key.pem"     // while the next authority is introduced
+	PreviousAuthorityKeyFile = "ca_previous_key.pem" // until the previous one is retired
 	ServerCertificateFile    = "server/cert.pem"
 	ServerKeyFile            = "server/key.pem"
 	ClientCertificateFile    = "client/cert.pem"
@@ -69,12 +71,25 @@ type Leaf struct {
 	KeyPair
 }
 
+// Rotation is how far a set is on its way from one authority to the next. While there are two, peers trust both, so that
+// at no moment a certificate is in use that somebody does not trust yet, or no longer.
+type Rotation string
+
+// The stages of a rotation, in order; after the last comes the first again.
+const (
+	RotationNone      Rotation = "none"       // one authority
+	RotationTrustNext Rotation = "trust_next" // the next authority is trusted beside the one that issues
+	RotationUseNext   Rotation = "use_next"   // the next one issues; the previous one is still trusted
+)
+
 // Materials is a set of TLS materials: what the files of one directory say.
 type Materials struct {
-	Authority KeyPair             // issues the leaves; its key may be kept elsewhere
-	Trusted   []*x509.Certificate // further authorities that peers are to trust, such as the next or the previous one
-	Leaves    []Leaf              // the server's, then the client's, then further clients' by name; no place twice
-	SSLConfig bool                // whether an ssl.cfg belongs to the set
+	Authority  KeyPair             // issues the leaves; its key may be kept elsewhere
+	Trusted    []*x509.Certificate // further authorities that peers are to trust; the first is the next or previous one
+	TrustedKey PrivateKey          // of the first of Trusted; may be kept elsewhere
+	Rotation   Rotation            // empty for RotationNone
+	Leaves     []Leaf              // the server's, then the client's, then further clients' by name; no place twice
+	SSLConfig  bool                // whether an ssl.cfg belongs to the set
 }
 
 // Leaf returns the leaf at a place, or nil.
@@ -134,11 +149,30 @@ func (f File) GoString() string { return f.String() }
 // Format hides the contents from every verb.
 func (f File) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, f.String()) }
 
+// AuthorityKeyFiles lists where keys of authorities may be, in the order in which they are to be replaced: the key of an
+// authority is at its new place before it is overwritten at the old one.
+func AuthorityKeyFiles() []string {
+	return []string{NextAuthorityKeyFile, PreviousAuthorityKeyFile, AuthorityKeyFile}
+}
+
+// trustedKeyFile is the place of TrustedKey.
+func (m *Materials) trustedKeyFile() string {
+	if m.Rotation == RotationTrustNext {
+		return NextAuthorityKeyFile
+	}
+	return PreviousAuthorityKeyFile
+}
+
 // Paths lists the files of a set with leaves at the given places, in the order in which they are to be replaced: a
 // certificate after its key, and ssl.cfg, which contains what the others say, last. Whoever reads in between finds an
 // old certificate beside a new key, which every TLS library refuses to load, never one that it would load by mistake.
 func Paths(leaves []Place, sslConfig bool) []string {
-	paths := []string{AuthorityKeyFile, AuthorityCertificateFile}
+	return append(append(AuthorityKeyFiles(), AuthorityCertificateFile), LeafPaths(leaves, sslConfig)...)
+}
+
+// LeafPaths is [Paths] without the files of the authority.
+func LeafPaths(leaves []Place, sslConfig bool) []string {
+	var paths []string
 	for _, p := range leaves {
 		paths = append(paths, p.KeyFile, p.CertificateFile)
 	}
@@ -159,7 +193,7 @@ func (m *Materials) Places() []Place {
 
 // IsSecret reports whether the file of a set contains a private key.
 func IsSecret(path string) bool {
-	return path == AuthorityKeyFile || path == SSLConfigFile || strings.HasSuffix(path, keyName)
+	return slices.Contains(AuthorityKeyFiles(), path) || path == SSLConfigFile || strings.HasSuffix(path, keyName)
 }
 
 // Files encodes the set in the order of [Paths]. Keys that are not at hand give no file, and without the server's key
@@ -174,6 +208,7 @@ func (m *Materials) Files() ([]File, error) {
 			files = append(files, File{Path: path, Data: data, Secret: IsSecret(path)})
 		}
 	}
+	add(m.trustedKeyFile(), m.TrustedKey.PEM())
 	add(AuthorityKeyFile, m.Authority.Key.PEM())
 	add(AuthorityCertificateFile, m.AuthoritiesPEM())
 	for _, l := range m.Leaves {

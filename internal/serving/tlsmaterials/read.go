@@ -17,9 +17,7 @@ func ParseFiles(files map[string][]byte) (*Materials, []Finding) {
 	if authorities := r.certificates(AuthorityCertificateFile); len(authorities) > 0 {
 		m.Authority.Certificate, m.Trusted = authorities[0], authorities[1:]
 	}
-	if _, ok := files[AuthorityKeyFile]; ok { // it may rightly be kept elsewhere
-		m.Authority.Key = r.key(AuthorityKeyFile)
-	}
+	r.authorityKeys(m)
 	m.Set(ServerPlace, r.pair(ServerPlace))
 	if r.has(ClientCertificateFile) || r.has(ClientKeyFile) {
 		m.Set(ClientPlace, r.pair(ClientPlace))
@@ -32,6 +30,32 @@ func ParseFiles(files map[string][]byte) (*Materials, []Finding) {
 		r.findings = append(r.findings, checkSSLConfigFile(m, data)...)
 	}
 	return m, r.findings
+}
+
+// authorityKeys reads the keys of the authorities, which may rightly be kept elsewhere. Which is whose, the keys tell
+// themselves; their files tell how far a rotation is, and without files, the authorities' ages.
+func (r *reader) authorityKeys(m *Materials) {
+	if len(m.Trusted) > 0 {
+		m.Rotation = RotationUseNext
+		if r.has(NextAuthorityKeyFile) || !r.has(PreviousAuthorityKeyFile) && m.Trusted[0].NotBefore.After(m.Authority.Certificate.NotBefore) {
+			m.Rotation = RotationTrustNext
+		}
+	}
+	for _, file := range AuthorityKeyFiles() {
+		if !r.has(file) {
+			continue
+		}
+		key := r.key(file)
+		switch {
+		case key.IsZero():
+		case len(m.Trusted) > 0 && key.Matches(m.Trusted[0]):
+			m.TrustedKey = key
+		case file == AuthorityKeyFile || m.Authority.Certificate != nil && key.Matches(m.Authority.Certificate):
+			m.Authority.Key = key // if it does not match, Check tells
+		default:
+			r.findings = append(r.findings, Finding{file, Mismatch, "the key belongs to none of the authorities in " + AuthorityCertificateFile})
+		}
+	}
 }
 
 type reader struct {
