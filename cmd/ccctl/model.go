@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtext"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
 )
 
@@ -20,8 +21,9 @@ func newModelCommand(u *ui) *cobra.Command {
 // modelCode is the exit code of a finding about a model file.
 func modelCode(err error) int {
 	var format *savedmodel.FormatError
+	var text *graphtext.Error
 	switch {
-	case errors.As(err, &format):
+	case errors.As(err, &format), errors.As(err, &text):
 		return exitFormat
 	case errors.Is(err, deploy.ErrSourceDigest):
 		return exitNotGenuine
@@ -36,8 +38,8 @@ func newModelInspectCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Tell a model's inputs, outputs and operations, and whether it can be served",
-		Long: `inspect describes FILE, a frozen graph or a SavedModel (its saved_model.pb or the
-directory of it), told apart by content. Inputs of a frozen graph are its
+		Long: `inspect describes FILE, a frozen graph (binary or text) or a SavedModel (its
+saved_model.pb or the directory of it), told apart by content. Inputs of a frozen graph are its
 placeholders, outputs what no other node consumes: the names to convert it with.`,
 		Args: args("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {

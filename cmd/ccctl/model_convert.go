@@ -24,8 +24,9 @@ func newModelConvertCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "convert --import-path FILE --export-dir DIR [--model-version N] [--inputs A,B] [--outputs C,D]",
 		Short: "Make a SavedModel of a frozen graph, as TensorFlow Serving loads it",
-		Long: `convert wraps the frozen graph FILE as DIR/N/saved_model.pb. The graph's bytes
-stay as they are; the signature's dtypes and shapes are read from it. The
+		Long: `convert wraps the frozen graph FILE (binary or text) as DIR/N/saved_model.pb. A
+binary graph's bytes stay as they are; the signature's dtypes and shapes are read
+from it. The
 version directory appears complete or not at all, so a server that polls DIR
 never loads half a model. A version that exists is left alone; it is no error
 if it has the same bytes.

@@ -10,6 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtext"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
 )
 
@@ -31,6 +32,7 @@ func TestModelExitCodes(t *testing.T) {
 	}{
 		{fmt.Errorf("convert x: %w", &savedmodel.FormatError{Offset: -1, Reason: "bad"}), exitFormat},
 		{fmt.Errorf("convert x: %w", deploy.ErrSourceDigest), exitNotGenuine},
+		{fmt.Errorf("convert x: %w", &graphtext.Error{Line: 1, Column: 1}), exitFormat},
 		{fmt.Errorf("fetch x: %w", deploy.ErrUnreachable), exitUnreachable},
 		{&savedmodel.SizeError{Size: 1 << 31}, exitFailed},
 		{&savedmodel.NotServableError{}, exitFailed},

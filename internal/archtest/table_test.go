@@ -23,6 +23,7 @@ var table = map[string]rule{
 	},
 	"internal/serving/tlsmaterials": {},
 	"internal/serving/savedmodel":   {thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"}},
+	"internal/serving/graphtext":    {thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"}},
 
 	// A leaf for everyone who writes files.
 	"internal/atomicfile": {},

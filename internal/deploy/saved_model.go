@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtext"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
 )
 
@@ -32,7 +33,9 @@ var (
 
 // SavedModelSpec says which SavedModel is wished.
 type SavedModelSpec struct {
-	Source       string // the frozen graph: a path, or a URL as [Fetch] takes them
+	// Source is the frozen graph, in binary or text form: a path, or a URL as
+	// [Fetch] takes them, which must be in binary form.
+	Source       string
 	SourceSHA256 string // its SHA-256 in hex; empty: any, which a URL cannot be
 	// ExportDir is the directory that TensorFlow Serving is given as the model's
 	// base path; Version is the directory below it, from 0.
@@ -45,6 +48,8 @@ type SavedModelSpec struct {
 	Progress func(n int64)
 	// Client fetches a source that is a URL; see [FetchSpec].
 	Client *http.Client
+
+	fetched bool // the source has been fetched
 }
 
 // Remote tells that the source is a URL.
@@ -158,7 +163,7 @@ func publishRemote(ctx context.Context, spec SavedModelSpec, opts PublishOptions
 		return SavedModel{}, err
 	}
 	local := spec
-	local.Source = fetched.File
+	local.Source, local.fetched = fetched.File, true
 	model, err := PublishSavedModel(ctx, local, opts)
 	if err != nil && ctx.Err() != nil {
 		return model, err // the next try need not fetch it again
@@ -191,7 +196,11 @@ func (s SavedModelSpec) convert(ctx context.Context, f func(*conversion) error) 
 	if err := checkSHA256(ctx, in, s.SourceSHA256); err != nil {
 		return fail(err)
 	}
-	c, err := savedmodel.Prepare(in, info.Size(), savedmodel.Options{Inputs: s.Inputs, Outputs: s.Outputs})
+	graph, size, err := s.binary(in, info.Size())
+	if err != nil {
+		return fail(err)
+	}
+	c, err := savedmodel.Prepare(graph, size, savedmodel.Options{Inputs: s.Inputs, Outputs: s.Outputs})
 	if err != nil {
 		return fail(err)
 	}
@@ -199,6 +208,19 @@ func (s SavedModelSpec) convert(ctx context.Context, f func(*conversion) error) 
 		return fail(err)
 	}
 	return nil
+}
+
+// binary is the graph itself, or its binary form in memory if it is text.
+func (s SavedModelSpec) binary(in io.ReaderAt, size int64) (io.ReaderAt, int64, error) {
+	kind, err := savedmodel.Detect(in, size)
+	if err != nil || kind != savedmodel.FrozenGraphText {
+		return in, size, nil //nolint:nilerr // Prepare says what is wrong.
+	}
+	if s.fetched {
+		return nil, 0, errors.New("it is a graph in text form, and a graph that is fetched must be in binary form, by which the pinned digest is found again in the model")
+	}
+	data, err := graphtext.Binary(in, size)
+	return bytes.NewReader(data), int64(len(data)), err
 }
 
 // conversion is one whose source is open.

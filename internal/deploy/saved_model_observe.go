@@ -13,8 +13,8 @@ import (
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
 )
 
-// InspectSavedModel describes the model file at path: a frozen graph, a
-// SavedModel, or the saved_model.pb in a directory.
+// InspectSavedModel describes the model file at path: a frozen graph in binary
+// or text form, a SavedModel, or the saved_model.pb in a directory.
 func InspectSavedModel(path string) (*savedmodel.GraphInfo, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, savedmodel.FileName)
@@ -24,9 +24,16 @@ func InspectSavedModel(path string) (*savedmodel.GraphInfo, error) {
 		return nil, fmt.Errorf("inspect %s: %w", path, err)
 	}
 	defer func() { _ = f.Close() }()
-	described, err := savedmodel.Inspect(f, info.Size())
+	graph, size, err := SavedModelSpec{}.binary(f, info.Size())
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	described, err := savedmodel.Inspect(graph, size)
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	if graph != io.ReaderAt(f) { // it was text
+		described.Kind, described.Size = savedmodel.FrozenGraphText, info.Size()
 	}
 	return described, nil
 }

@@ -599,3 +599,50 @@ func TestRemoteSavedModel(t *testing.T) {
 		t.Errorf("a failure left a directory: %v", err)
 	}
 }
+
+const textGraph = `# A graph as tf.io.write_graph writes it.
+node { name: "input" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } }
+       attr { key: "shape" value { shape { dim { size: -1 } dim { size: 4 } } } } }
+node { name: "predict" op: "Softmax" input: "input" attr { key: "T" value { type: DT_FLOAT } } }
+versions { producer: 27 }
+`
+
+// TestTextGraph converts a graph in text form like its binary form.
+func TestTextGraph(t *testing.T) {
+	spec := modelSpec(t)
+	if err := os.WriteFile(spec.Source, []byte(textGraph), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	info, err := InspectSavedModel(spec.Source)
+	if err != nil || info.Kind != savedmodel.FrozenGraphText || info.Size != int64(len(textGraph)) || info.Nodes != 2 || !info.Servable {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	model := publishModel(t, spec, PublishOptions{})
+	if got := model.Inputs[0]; got.DType != savedmodel.Float32 || got.Shape.String() != "[-1,4]" {
+		t.Errorf("%+v", got)
+	}
+	if err := CompareSavedModel(t.Context(), spec); err != nil {
+		t.Error(err)
+	}
+	published, err := InspectSavedModel(spec.VersionDir())
+	if err != nil || published.Producer != 27 || published.Nodes != 2 {
+		t.Errorf("%+v, %v", published, err)
+	}
+	if err := os.WriteFile(spec.Source, []byte("node {\n  nome: 1 }"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := `read graph in text form: line 2, column 3: NodeDef has no field "nome"`
+	if _, err := InspectSavedModel(spec.Source); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := PlanSavedModel(t.Context(), spec, nil); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+
+	s := newFileServer(t)
+	s.content = []byte(textGraph)
+	remote := SavedModelSpec{Source: s.URL + "/graph.pbtxt", SourceSHA256: s.sum(), Client: s.Client(), ExportDir: filepath.Join(t.TempDir(), "models")}
+	if _, err := PublishSavedModel(t.Context(), remote, PublishOptions{}); err == nil || !strings.Contains(err.Error(), "a graph that is fetched must be in binary form") {
+		t.Errorf("got %v", err)
+	}
+}

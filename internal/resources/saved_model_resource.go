@@ -112,8 +112,8 @@ func (r *savedModelResource) Schema(_ context.Context, _ resource.SchemaRequest,
 		Attributes: map[string]schema.Attribute{
 			// Required.
 			"source": schema.StringAttribute{
-				MarkdownDescription: "Path of the frozen graph, a `.pb` file, which may be made by another resource in the same apply; " +
-					"or a URL (`https`, `file`), which needs `source_sha256` and is fetched when the SavedModel is made, never for a plan.",
+				MarkdownDescription: "Path of the frozen graph, binary (`.pb`) or text (`.pbtxt`), which may be made by another resource in the same apply; " +
+					"or a URL (`https`, `file`) of a binary one, which needs `source_sha256` and is fetched when the SavedModel is made, never for a plan.",
 				Required: true, Validators: []validator.String{modelSource{}}, PlanModifiers: same,
 			},
 			"export_dir": schema.StringAttribute{
