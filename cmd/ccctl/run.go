@@ -48,6 +48,7 @@ func nouns(u *ui) []*cobra.Command {
 		newCollateralCommand(u),
 		newKeyserverCommand(u),
 		newPolicyCommand(u),
+		newAuditCommand(u),
 	}
 }
 

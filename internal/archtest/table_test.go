@@ -38,7 +38,8 @@ var table = map[string]rule{
 		ours: []string{
 			"internal/sgxcrypto/ratls", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
 			"internal/sgxcrypto/quote", "internal/atomicfile",
-			"internal/keyserver/admission", "internal/keyserver/console", "internal/keyserver/statefile",
+			"internal/keyserver/admission", "internal/keyserver/audit", "internal/keyserver/console",
+			"internal/keyserver/protocol", "internal/keyserver/statefile",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
 	},
@@ -48,8 +49,14 @@ var table = map[string]rule{
 	},
 	"internal/image":               {thirdParty: []string{"github.com/google/go-containerregistry"}},
 	"internal/keyserver/admission": {},
+	"internal/keyserver/audit": {
+		ours:       []string{"internal/atomicfile", "internal/keyserver/filelock"},
+		thirdParty: []string{"golang.org/x/mod/sumdb/note"},
+	},
 	"internal/keyserver/console":   {},
-	"internal/keyserver/statefile": {},
+	"internal/keyserver/filelock":  {},
+	"internal/keyserver/protocol":  {},
+	"internal/keyserver/statefile": {ours: []string{"internal/keyserver/filelock"}},
 
 	// L2: use-cases without Terraform types.
 	"internal/deploy": {
@@ -62,7 +69,7 @@ var table = map[string]rule{
 
 	// L3: Terraform.
 	"internal/resources": {
-		ours: []string{"internal/deploy", "internal/ecs", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile"},
+		ours: []string{"internal/deploy", "internal/remote", "internal/ecs", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile"},
 		thirdParty: []string{
 			"github.com/hashicorp/terraform-plugin-framework",
 			"github.com/hashicorp/terraform-plugin-framework-validators",
@@ -82,7 +89,7 @@ var table = map[string]rule{
 	},
 	"cmd/ccctl": {
 		ours: []string{
-			"internal/deploy", "internal/keyserver", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
+			"internal/deploy", "internal/keyserver", "internal/keyserver/audit", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
 		},
 		thirdParty: []string{
 			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",

@@ -33,6 +33,8 @@ type Config struct {
 	Secrets []SecretConfig `yaml:"secrets"`
 	// Rules say to whom. The first whose every condition holds releases; without one nothing is released.
 	Rules []RuleConfig `yaml:"rules"`
+	// Audit is the account of every decision; absent: none is kept beside the log.
+	Audit *AuditConfig `yaml:"audit,omitempty"`
 	// Admin is the listener for health checks; absent: none.
 	Admin *AdminConfig `yaml:"admin,omitempty"`
 	// Limits bound what clients can take.
@@ -111,6 +113,16 @@ type TCBConfig struct {
 	AcceptAdvisories []string `yaml:"accept_advisories,omitempty"`
 	// MinEvaluationNumber is the smallest tcbEvaluationDataNumber: which TCB recoveries the verdict must know of.
 	MinEvaluationNumber uint32 `yaml:"min_evaluation_number,omitempty"`
+}
+
+// AuditConfig is the audit log. With one, nothing is released without its entry on the device.
+type AuditConfig struct {
+	// File is the log; it is made if it does not exist.
+	File string `yaml:"file"`
+	// CheckpointKey is a file with a signing key, as 'ccctl audit gen-key' makes it; absent: no checkpoints.
+	CheckpointKey string `yaml:"checkpoint_key,omitempty"`
+	// CheckpointInterval is the time after which an entry is followed by a checkpoint; 1h unless given.
+	CheckpointInterval Duration `yaml:"checkpoint_interval,omitempty"`
 }
 
 // AdminConfig is the administrative listener.
@@ -267,6 +279,9 @@ func (c *Config) resolve(dir string) {
 	}
 	for i := range c.Secrets {
 		paths = append(paths, &c.Secrets[i].File)
+	}
+	if c.Audit != nil {
+		paths = append(paths, &c.Audit.File, &c.Audit.CheckpointKey)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

@@ -40,6 +40,7 @@ rules:
     tcb: { accept: [UpToDate, SWHardeningNeeded], accept_advisories: [INTEL-SA-00615], min_evaluation_number: 17 }
     allow_debug: true
     secret: resnet50
+audit: { file: audit.log, checkpoint_key: audit.key, checkpoint_interval: 5m }
 admin: { listen: 127.0.0.1:9433 }
 limits: { unfinished_handshakes: 100, unfinished_per_address: 10, handshake_timeout: 1s, request_timeout: 2s, collateral_timeout: 3s, drain_timeout: 4s }
 allow_trusted_root: root.pem
@@ -66,6 +67,7 @@ func TestParseConfigReadsEveryField(t *testing.T) {
 			TCB:        TCBConfig{Accept: []string{"UpToDate", "SWHardeningNeeded"}, AcceptAdvisories: []string{"INTEL-SA-00615"}, MinEvaluationNumber: 17},
 			AllowDebug: true, Secret: "resnet50",
 		}},
+		Audit: &AuditConfig{File: "/etc/cc/audit.log", CheckpointKey: "/etc/cc/audit.key", CheckpointInterval: Duration(5 * time.Minute)},
 		Admin: &AdminConfig{Listen: "127.0.0.1:9433"},
 		Limits: LimitsConfig{
 			UnfinishedHandshakes: 100, UnfinishedPerAddress: 10, HandshakeTimeout: Duration(time.Second),
@@ -189,6 +191,8 @@ func TestConfigProblems(t *testing.T) {
 		{"unknown advisory", "accept: [UpToDate]", "accept: [UpToDate], accept_advisories: [SA-00615]", `rules[0].tcb.accept_advisories[0]: "SA-00615" is not an advisory; write it as INTEL-SA-00615`},
 		{"no secret", ", secret: model }", " }", "rules[0].secret: is missing; name one of secrets"},
 		{"unknown secret", "secret: model", "secret: Model", `rules[0].secret: "Model" is not among secrets`},
+		{"audit without file", "secrets:", "audit: {}\nsecrets:", "audit.file: is missing; name the file of the audit log"},
+		{"checkpoints without key", "secrets:", "audit: { file: a, checkpoint_interval: 1h }\nsecrets:", "audit.checkpoint_interval: does nothing without checkpoint_key"},
 		{"admin for the world", "secrets:", "admin: { listen: ':9433' }\nsecrets:", `admin.listen: "" is not a loopback address; write it as "127.0.0.1:9433"`},
 		{"admin without port", "secrets:", "admin: { listen: '127.0.0.1' }\nsecrets:", `admin.listen: "127.0.0.1" is not host:port`},
 		{"admin on an address", "secrets:", "admin: { listen: '192.0.2.7:9433' }\nsecrets:", `admin.listen: "192.0.2.7" is not a loopback address`},

@@ -35,6 +35,8 @@ type record struct {
 	err        error // of the connection, when it was not refused
 	duration   time.Duration
 	evicted    bool
+	config     *Config // in force when it began
+	entry      uint64  // of the audit log, about the release; 0: none
 }
 
 // Reason is one thing that speaks against releasing.

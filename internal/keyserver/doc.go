@@ -11,8 +11,15 @@
 //  3. The rules of the configuration are tried in their order. The first whose every condition holds releases its
 //     secret; when none does the connection is closed. The server name the enclave asked for (SNI) is the only thing it
 //     can say about which key it wants.
-//  4. The client sends its request and receives the secret (see protocol.go).
+//  4. The client sends its request and receives the secret (see package protocol).
 //  5. close_notify. The protocol has no acknowledgement: the log says "sent", because nobody here can know more.
+//
+// # Account
+//
+// With an audit log (package audit) the release's entry is on the device before the first byte of the secret is sent;
+// when it cannot be written, because the disk is full or the clock was turned back, nothing is released. Refusals and
+// loads of configurations are in it too. Whoever shows evidence that nothing vouches for fills no disk: such refusals are
+// written up to a rate and counted beyond it.
 //
 // # What is believed
 //

@@ -146,7 +146,9 @@ func (s *Server) listen(ctx, work context.Context, l net.Listener, health <-chan
 		return nil, err
 	}
 	_ = l.Close()
-	_ = <-accepted // it ends because the listener is closed, and says so
+	if err := <-accepted; err != nil && !errors.Is(err, net.ErrClosed) {
+		s.log.Warn("accepting connections ended", "error", err)
+	}
 	return unable, nil
 }
 

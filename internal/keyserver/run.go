@@ -154,6 +154,9 @@ func (s *Server) reload(path string) error {
 		err = s.Reload(cfg)
 	}
 	if err != nil {
+		if aerr := s.account.loaded(nil, err); aerr != nil {
+			err = errors.Join(err, aerr)
+		}
 		s.log.Error("the new configuration is not good; the old one stays in force", "error", err,
 			"config_sha256_in_force", s.Config().digest)
 	}
@@ -173,11 +176,19 @@ func (s *Server) Reload(cfg *Config) error {
 	if admin(cfg) != admin(old.cfg) {
 		k.add("admin.listen", remedy, "changed from %s to %s", admin(old.cfg), admin(cfg))
 	}
+	if !equalAudit(cfg.Audit, old.cfg.Audit) {
+		k.add("audit", remedy, "changed")
+	}
 	if len(k.problems) > 0 {
 		return &ConfigError{Path: cfg.path, Problems: k.problems}
 	}
 	g, err := s.prepare(cfg, old)
 	if err != nil {
+		return err
+	}
+	// A configuration that cannot be accounted for does not come into force.
+	if err := s.account.loaded(cfg, nil); err != nil {
+		g.destroy()
 		return err
 	}
 	s.mu.Lock()
@@ -190,6 +201,13 @@ func (s *Server) Reload(cfg *Config) error {
 	s.gate.SetLimits(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress)
 	s.announce(g)
 	return nil
+}
+
+func equalAudit(a, b *AuditConfig) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
 }
 
 func admin(c *Config) string {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/admission"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/protocol"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -30,10 +31,11 @@ type Options struct {
 
 // Server releases secrets. Serve may be called once; Close it when Serve has returned.
 type Server struct {
-	opts Options
-	log  *slog.Logger
-	now  func() time.Time
-	gate *admission.Gate
+	opts    Options
+	log     *slog.Logger
+	now     func() time.Time
+	gate    *admission.Gate
+	account *account
 
 	pulse      pulse
 	conns      sync.WaitGroup
@@ -72,8 +74,16 @@ func New(cfg *Config, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.account, err = openAccount(cfg, s); err != nil {
+		g.destroy()
+		return nil, err
+	}
 	s.current = g
 	s.announce(g)
+	if err := s.account.loaded(cfg, nil); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -142,6 +152,9 @@ func (s *Server) Close() {
 	if last {
 		g.destroy()
 	}
+	if !retired {
+		s.account.close()
+	}
 }
 
 // accept takes connections from l until it is closed.
@@ -209,13 +222,17 @@ func (s *Server) setReady(err error) {
 // Ready is nil while enclaves are served, and else says why not.
 func (s *Server) Ready() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ready
+	err := s.ready
+	s.mu.Unlock()
+	if err == nil {
+		err = s.account.err()
+	}
+	return err
 }
 
 // handle serves one connection to its end.
 func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass *admission.Pass) {
-	r := &record{start: s.now(), peer: conn.RemoteAddr().String()}
+	r := &record{start: s.now(), peer: conn.RemoteAddr().String(), config: g.cfg}
 	defer func() {
 		if fault := recover(); fault != nil {
 			// One client's input must not end the service for all. The trace holds no argument's content.
@@ -225,6 +242,7 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 		_ = conn.Close()
 		r.duration = s.now().Sub(r.start)
 		r.log(s.log)
+		s.account.ended(r)
 	}()
 	ctx, cancel := context.WithCancel(work)
 	defer cancel()
@@ -241,12 +259,15 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 		_ = t.Close()
 		return
 	}
-	if err := readRequest(t); err != nil {
+	if err := protocol.ReadRequest(t); err != nil {
 		r.err = err
 		return
 	}
 	r.secret = g.secrets[r.decision.Secret]
-	if err := writeResponse(t, r.secret.wire); err != nil {
+	if r.err = s.account.release(r); r.err != nil {
+		return
+	}
+	if err := protocol.WriteResponse(t, r.secret.wire); err != nil {
 		r.err = err
 		return
 	}

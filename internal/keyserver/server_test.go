@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/protocol"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
@@ -223,7 +224,7 @@ func TestStrangersCannotMakeItFetch(t *testing.T) {
 			t.Fatal(err)
 		}
 		thief.PrivateKey = key.PrivateKey
-		if got, err := w.talk(s, version, protocolRequest, thief); err == nil && len(got) > 0 {
+		if got, err := w.talk(s, version, protocol.Request, thief); err == nil && len(got) > 0 {
 			t.Errorf("the thief received %d bytes", len(got))
 		}
 		w.log.waitFor(t, `msg="no secret sent"`, "the client does not hold the key of the certificate it showed")
@@ -294,7 +295,7 @@ func TestCertificatesThatAreNoEvidence(t *testing.T) {
 		{"two", []tls.Certificate{two}, []string{"msg=refused", "certificate/no_certificate", "found 2 certificates, want one"}},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-			got, err := w.talk(s, version, protocolRequest, tt.certs...)
+			got, err := w.talk(s, version, protocol.Request, tt.certs...)
 			if err == nil {
 				t.Errorf("%s: received %q and no error", tt.name, got)
 			}
@@ -312,7 +313,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 	cert := w.certificate(ratls.CertificateOptions{})
 	for _, tt := range []struct{ name, send, log string }{
 		{"HTTP", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "it is not Gramine's secret provisioning request of version 1"},
-		{"version 2", strings.Replace(protocolRequest, "V1", "V2", 1), "it is not Gramine's secret provisioning request of version 1"},
+		{"version 2", strings.Replace(protocol.Request, "V1", "V2", 1), "it is not Gramine's secret provisioning request of version 1"},
 	} {
 		got, _ := w.talk(s, tls.VersionTLS13, tt.send, cert)
 		if len(got) != 0 {
@@ -321,7 +322,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 		w.log.waitFor(t, `level=WARN msg="no secret sent"`, tt.log, "mr_enclave=e1")
 	}
 	// More than the request does no harm: the protocol has no more to say.
-	got, err := w.talk(s, tls.VersionTLS13, protocolRequest+"and more", cert)
+	got, err := w.talk(s, tls.VersionTLS13, protocol.Request+"and more", cert)
 	if err != nil || !bytes.HasSuffix(got, canary[:]) || len(got) != 41+16 {
 		t.Errorf("received %d bytes, error %v", len(got), err)
 	}
@@ -341,7 +342,7 @@ func TestNoSessionTickets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.WriteString(conn, protocolRequest); err != nil {
+		if _, err := io.WriteString(conn, protocol.Request); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadAll(conn); err != nil {
@@ -379,7 +380,7 @@ func TestStalledClients(t *testing.T) {
 		},
 		"half a request": func(c net.Conn) error {
 			conn := tls.Client(c, &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}})
-			_, err := conn.Write([]byte(protocolRequest[:10]))
+			_, err := conn.Write([]byte(protocol.Request[:10]))
 			return err
 		},
 	}

@@ -34,6 +34,9 @@ func (c *Config) check() []Problem {
 	k.collateral(&c.Collateral)
 	k.secrets(c.Secrets)
 	k.rules(c.Rules, c.Secrets)
+	if c.Audit != nil {
+		k.audit(c.Audit)
+	}
 	if c.Admin != nil {
 		k.admin(c.Admin)
 	}
@@ -241,6 +244,15 @@ func (k *checker) tcb(field string, c *TCBConfig) {
 		if !advisoryPattern.MatchString(id) {
 			k.add(fmt.Sprintf("%s.accept_advisories[%d]", field, i), "write it as INTEL-SA-00615", "%q is not an advisory", id)
 		}
+	}
+}
+
+func (k *checker) audit(a *AuditConfig) {
+	if a.File == "" {
+		k.add("audit.file", "name the file of the audit log", "is missing")
+	}
+	if a.CheckpointInterval != 0 && a.CheckpointKey == "" {
+		k.add("audit.checkpoint_interval", "give the signing key that 'ccctl audit gen-key' makes", "does nothing without checkpoint_key")
 	}
 }
 

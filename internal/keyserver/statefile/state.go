@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/filelock"
 )
 
 // State is what a running server says of itself in its state file, so that who started it finds it again.
@@ -21,7 +23,7 @@ type State struct {
 }
 
 // ErrInUse is the error of a state file that another running server holds.
-var ErrInUse = errors.New("another running key server holds it")
+var ErrInUse = filelock.ErrHeld
 
 // File is the state file of this process. The server holds an exclusive lock (flock) on it for as long as it lives, however it
 // ends: a state file that is not locked belongs to no process. The content is empty until the server is ready.
@@ -34,7 +36,7 @@ func Create(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state file: %w", err)
 	}
-	if err := tryLock(f, true); err != nil {
+	if err := filelock.Try(f, true); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("lock state file %s: %w", path, err)
 	}
@@ -85,7 +87,7 @@ func Read(path string) (*State, error) {
 		return nil, fmt.Errorf("open state file: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	switch err := tryLock(f, false); {
+	switch err := filelock.Try(f, false); {
 	case err == nil:
 		return nil, nil //nolint:nilnil // As above: the lock was free.
 	case !errors.Is(err, ErrInUse):

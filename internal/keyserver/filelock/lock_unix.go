@@ -1,6 +1,6 @@
 //go:build unix && !solaris && !aix
 
-package statefile
+package filelock
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// tryLock takes an advisory lock without waiting. The kernel drops it with the last descriptor of the file, so that it
-// never outlives the process.
-func tryLock(f *os.File, exclusive bool) error {
+// Try takes an advisory lock without waiting; the error is ErrHeld when another process has it. The kernel drops it with
+// the last descriptor of the file, so that it never outlives the process.
+func Try(f *os.File, exclusive bool) error {
 	how := syscall.LOCK_SH
 	if exclusive {
 		how = syscall.LOCK_EX
@@ -20,7 +20,7 @@ func tryLock(f *os.File, exclusive bool) error {
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EWOULDBLOCK):
-			return ErrInUse
+			return ErrHeld
 		default:
 			return err
 		}

@@ -1,0 +1,22 @@
+// Package audit keeps the key server's account of itself: a file to which entries are only ever added, each bound to the
+// one before it by a hash, and from time to time signed.
+//
+// The file has one JSON object a line:
+//
+//	{"seq":7,"time":"2026-11-02T10:00:00Z","event":"release","prev":"5f3c...","data":{...}}
+//
+// seq counts from 1 without gaps. prev is the SHA-256, in hex, of the line before without its line feed; that of the
+// first line, whose event is "begin", is all zeros. Changing, removing or moving a line breaks every prev after it.
+//
+// An entry is acknowledged, that is [Log.Append] returns, when it has been synced to the device; entries that arrive
+// together are synced together. A process that is killed loses no acknowledged entry. What it was about to write may be
+// there in part: the next [Open] cuts that off and says so in an entry of its own.
+//
+// # Checkpoints
+//
+// A chain of hashes alone can be rewritten as a whole, and its end can be cut off. Against that there are checkpoints:
+// signed notes (golang.org/x/mod/sumdb/note) that say how many entries there are and what the last one's hash is. They are
+// entries of the log, and the latest is beside it in FILE.checkpoint, to be copied to another machine. [Verify] holds a
+// log against them. Whoever has the signing key, which a server that signs by itself keeps on its own host, can make new
+// checkpoints for a rewritten log: only copies that had left the host before are proof then.
+package audit
