@@ -399,13 +399,29 @@ func writeModel(ctx context.Context, path string, c *conversion, sums io.Writer)
 		return err
 	}
 	defer out.Abort()
-	if _, err := c.WriteTo(contextWriter{ctx, io.MultiWriter(out, sums)}); err != nil {
+	if _, err := c.WriteTo(contextWriter{ctx, bothWriter{out, sums}}); err != nil {
 		return err
 	}
 	if err := c.unchanged(); err != nil {
 		return err
 	}
 	return out.Commit()
+}
+
+// bothWriter writes to both at the same time: hashing takes as long as writing.
+type bothWriter struct{ a, b io.Writer }
+
+func (w bothWriter) Write(p []byte) (int, error) {
+	other := make(chan error, 1)
+	go func() {
+		_, err := w.b.Write(p)
+		other <- err
+	}()
+	n, err := w.a.Write(p)
+	if berr := <-other; err == nil && berr != nil {
+		return 0, berr
+	}
+	return n, err
 }
 
 // contextWriter stops writing when the context ends.

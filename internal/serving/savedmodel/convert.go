@@ -1,10 +1,10 @@
 package savedmodel
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -108,21 +108,29 @@ func signatureTensors(resolved []resolved) []SignatureTensor {
 // Report says what [Conversion.WriteTo] writes.
 func (c *Conversion) Report() Report { return c.report }
 
+// copyBuffer is large enough that system calls do not count, in bytes.
+const copyBuffer = 256 << 10
+
 // WriteTo writes the SavedModel. It can be called again and writes the same
 // bytes.
 func (c *Conversion) WriteTo(dst io.Writer) (int64, error) {
 	size := c.g.end - c.g.start
-	parts := io.MultiReader(strings.NewReader(string(c.prefix)),
-		io.NewSectionReader(c.g.w.r, c.g.start, size), strings.NewReader(string(c.suffix)))
-	n, err := io.Copy(dst, parts)
-	if err == nil && n != c.report.Size {
-		err = fmt.Errorf("the graph ended after %d of its %d bytes, it was changed while it was read: %w",
-			n-int64(len(c.prefix)), size, io.ErrUnexpectedEOF)
+	graph := io.NewSectionReader(c.g.w.r, c.g.start, size)
+	buf := make([]byte, min(size, copyBuffer))
+	written := int64(0)
+	for _, part := range []io.Reader{bytes.NewReader(c.prefix), graph, bytes.NewReader(c.suffix)} {
+		// Readers that write themselves, and writers that read, would choose
+		// smaller buffers.
+		n, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{part}, buf)
+		written += n
+		if err == nil && part == graph && n != size {
+			err = fmt.Errorf("the graph ended after %d of its %d bytes, it was changed while it was read: %w", n, size, io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			return written, fmt.Errorf("write saved model: %w", err)
+		}
 	}
-	if err != nil {
-		return n, fmt.Errorf("write saved model: %w", err)
-	}
-	return n, nil
+	return written, nil
 }
 
 // Convert writes the SavedModel of a frozen graph of size bytes. Nothing is
