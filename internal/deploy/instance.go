@@ -274,7 +274,9 @@ func restart(ctx context.Context, c *ecs.Client, id string, from, to InstanceWis
 	if err := errors.Join(changeErr, c.StartInstance(start, id)); err != nil {
 		return err
 	}
-	_, err = c.WaitStatus(ctx, id, ecs.StatusRunning)
+	_, err = c.WaitInstance(ctx, id, "to run", func(i *ecs.Instance) (bool, string) {
+		return i.Status == ecs.StatusRunning && (before.Address() == "" || i.Address() != ""), i.Status
+	})
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -30,8 +31,9 @@ const maxReply = 16 << 20
 const writeGrace = 20 * time.Second
 
 // How often a call is made before its failure is believed. The waits between
-// add up to about half a minute for transient failures and to ten minutes for
-// the others, or to the caller's deadline.
+// add up to about half a minute for transient failures. For throttling and for
+// states that pass it is the caller's deadline that counts, or where there is
+// none, about ten minutes.
 const (
 	transientAttempts = 6
 	patientAttempts   = 24
@@ -88,7 +90,7 @@ func (c *Client) callWith(ctx context.Context, a *action, params map[string]stri
 		fields["code"], fields["request_id"], fields["class"] = failure.Code, failure.RequestID, failure.Class.String()
 		c.log(ctx, "call to Alibaba Cloud failed", fields)
 		last = failure
-		wait, again := c.again(failure, attempt)
+		wait, again := c.again(ctx, failure, attempt)
 		if !again || lastChance {
 			return failure
 		}
@@ -113,13 +115,16 @@ func (e *Error) ambiguous(a *action) bool {
 }
 
 // again says whether the call is made once more, and after which wait.
-func (c *Client) again(e *Error, attempt int) (time.Duration, bool) {
+func (c *Client) again(ctx context.Context, e *Error, attempt int) (time.Duration, bool) {
 	limit := 1
 	switch e.Class {
 	case ClassTransient:
 		limit = transientAttempts
 	case ClassThrottled, ClassState, ClassProcessing:
 		limit = patientAttempts
+		if _, ok := ctx.Deadline(); ok { // the caller says how long is too long
+			limit = math.MaxInt
+		}
 	case ClassClock:
 		limit = 2
 	case ClassFinal, ClassAuth, ClassDependency:

@@ -177,7 +177,7 @@ func TestRetries(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, f := newFake(t, func(int, received) (int, string) { return apiError(tt.status, tt.code) })
-			err := c.call(seconds(t, 10), tt.action, map[string]string{"A": "b"}, nil)
+			err := c.call(t.Context(), tt.action, map[string]string{"A": "b"}, nil)
 			if n := len(f.all()); n != tt.calls {
 				t.Errorf("%d calls, want %d", n, tt.calls)
 			}
@@ -188,6 +188,19 @@ func TestRetries(t *testing.T) {
 			mustSay(t, err, "call "+tt.action.name+": "+tt.code+": About "+tt.code+" (HTTP")
 		})
 	}
+}
+
+// TestPatienceHasTheCallersEnd: a state that passes is waited for until the
+// deadline, and the last answer is in the error.
+func TestPatienceHasTheCallersEnd(t *testing.T) {
+	c, f := newFake(t, func(int, received) (int, string) { return apiError(403, "IncorrectInstanceStatus") })
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := c.call(ctx, deleteInstance, nil, nil)
+	if !errors.Is(err, context.DeadlineExceeded) || ClassOf(err) != ClassState || len(f.all()) <= patientAttempts {
+		t.Errorf("%d calls: %v", len(f.all()), err)
+	}
+	mustSay(t, err, "call DeleteInstance: IncorrectInstanceStatus: About IncorrectInstanceStatus: context deadline exceeded (HTTP 403")
 }
 
 func TestTokenIsKeptAndNonceIsNot(t *testing.T) {

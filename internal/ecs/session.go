@@ -142,7 +142,7 @@ func (c *Client) assumeWithOIDC(ctx context.Context, conf OIDC) (session, error)
 			return out.session(a.name)
 		}
 		failure.Attempts = attempt
-		wait, again := c.again(failure, attempt)
+		wait, again := c.again(ctx, failure, attempt)
 		if !again {
 			return session{}, failure
 		}
