@@ -49,6 +49,7 @@ func nouns(u *ui) []*cobra.Command {
 		newKeyserverCommand(u),
 		newPolicyCommand(u),
 		newAuditCommand(u),
+		newBootstrapCommand(u),
 	}
 }
 

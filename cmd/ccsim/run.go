@@ -68,10 +68,11 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 func newRootCommand(s *streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ccsim",
-		Short: "Impersonate SGX, Intel's collateral service and Gramine enclaves for tests and demonstrations",
+		Short: "Impersonate SGX, Intel's collateral service, Gramine enclaves and Alibaba Cloud for tests and demonstrations",
 		Long: `ccsim makes a simulated SGX platform with a root of its own, unmistakably named, serves its collateral as a
 PCCS does, and plays enclaves that attest to a key server. Nothing it makes proves anything about any
-hardware; a verifier accepts it only when told to trust the simulated root.
+hardware; a verifier accepts it only when told to trust the simulated root. It also plays Alibaba Cloud, where
+machines are folders.
 
 Exit codes: 0 done, 1 failed or refused, 2 wrong usage.`,
 		SilenceErrors: true,
@@ -88,7 +89,7 @@ Exit codes: 0 done, 1 failed or refused, 2 wrong usage.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%s: %w; see '%s --help'", cmd.CommandPath(), err, cmd.CommandPath())
 	})
-	root.AddCommand(newPCCSCommand(s), newRootCertCommand(s), newCollateralCommand(s), newQuoteCommand(s), newEnclaveCommand(s))
+	root.AddCommand(newPCCSCommand(s), newRootCertCommand(s), newCollateralCommand(s), newQuoteCommand(s), newEnclaveCommand(s), newECSCommand(s))
 	for _, cmd := range root.Commands() {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

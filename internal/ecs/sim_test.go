@@ -282,7 +282,7 @@ func TestCommands(t *testing.T) {
 	if _, err := c.Run(ctx, id, ecs.Command{Name: "long", Script: strings.Repeat("#", 20<<10)}); err == nil || !strings.Contains(err.Error(), "more than the 24576 that Cloud Assistant takes") {
 		t.Errorf("too long: %v", err)
 	}
-	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	_, err = c.Run(short, id, ecs.Command{Name: "endless", Script: "exec sleep 60", Timeout: time.Minute})
 	var wait *ecs.WaitError

@@ -59,6 +59,8 @@ type Options struct {
 	// SoldOut are instance types that no zone has, and SoldOutZones zones that
 	// have none.
 	SoldOut, SoldOutZones []string
+	// OnRequest, if any, is told of every call, with no secret in it.
+	OnRequest func(Request)
 	// Now is the clock, time.Now when nil.
 	Now func() time.Time
 }

@@ -190,6 +190,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) record(entry Request) {
+	if s.opts.OnRequest != nil {
+		s.opts.OnRequest(entry)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.requests) >= maxRequests {
