@@ -22,6 +22,7 @@ func newKeyserverCommand(u *ui) *cobra.Command {
 		newKeyserverCheckConfigCommand(u),
 		newKeyserverStatusCommand(u),
 		newKeyserverProbeCommand(u),
+		newKeyserverImportCommand(u),
 	)
 }
 
@@ -72,6 +73,9 @@ SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
 			log, err := newServerLog(u.err, logFormat)
 			if err != nil {
 				return err
+			}
+			if err := guardMemory(); err != nil {
+				log.Warn("a crash of this process may leave keys in a core dump", "error", err)
 			}
 			reload, stop := reloadSignal()
 			defer stop()

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -109,8 +110,11 @@ func cmdKeyserver(ts *testscript.TestScript, neg bool, args []string) {
 	switch args[0] {
 	case "wait":
 		ts.Setenv("SERVER", state.Listen)
+		ts.Setenv("SERVER_PID", strconv.Itoa(state.PID))
 	case "signal":
-		ts.Check(syscall.Kill(state.PID, map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}[args[2]]))
+		process, err := os.FindProcess(state.PID)
+		ts.Check(err)
+		ts.Check(process.Signal(map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}[args[2]]))
 	default:
 		ts.Fatalf("unknown verb %q", args[0])
 	}

@@ -56,6 +56,7 @@ var table = map[string]rule{
 	"internal/keyserver/console":   {},
 	"internal/keyserver/filelock":  {},
 	"internal/keyserver/protocol":  {},
+	"internal/keyserver/raconfig":  {ours: []string{"internal/keyserver"}, thirdParty: []string{"go.yaml.in/yaml/v4"}},
 	"internal/keyserver/statefile": {ours: []string{"internal/keyserver/filelock"}},
 
 	// L2: use-cases without Terraform types.
@@ -89,7 +90,7 @@ var table = map[string]rule{
 	},
 	"cmd/ccctl": {
 		ours: []string{
-			"internal/deploy", "internal/keyserver", "internal/keyserver/audit", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
+			"internal/deploy", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
 		},
 		thirdParty: []string{
 			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",
