@@ -97,6 +97,9 @@ func crlRows() []row {
 			{name: "chain of the TCB signer", want: "pck_crl/signing_chain", make: func(l *lab) {
 				l.collateral().PCKCRLIssuerChain = l.p.TCBSigningChain()
 			}},
+			{name: "same key, other name", want: "pck_crl/unknown_issuer", make: func(l *lab) {
+				twinCA(l, func(c *sgxsim.Certificate) { c.Subject = l.name(sgxsim.ProcessorCAName) })
+			}},
 			{name: "same name, other key", want: "pck_crl/unknown_issuer", make: func(l *lab) {
 				// A second PCK CA of the same name, whose CRL nobody asked for.
 				ca := *l.p.CA().Certificate
@@ -133,7 +136,20 @@ func crlRows() []row {
 			onBoth("extensions", "without AKI", func(c *sgxsim.CRL) { c.Remove(sgxsim.OIDAuthorityKeyID) }),
 		)},
 		one(66, "pck_crl/revoked", func(l *lab) { l.p.RevokedPCK = revoked(l.p.PCK) }),
-		one(67, "root_crl/revoked", func(l *lab) { l.p.RevokedByRoot = revoked(l.p.CA()) }),
+		{id: 67, attempts: []attempt{
+			{name: "the CA", want: "root_crl/revoked", make: func(l *lab) { l.p.RevokedByRoot = revoked(l.p.CA()) }},
+			{name: "the quote's certificate of the CA, the CRL's is another", want: "root_crl/revoked", make: func(l *lab) {
+				l.quote()
+				twinCA(l, func(*sgxsim.Certificate) {})
+				l.p.RevokedByRoot = revoked(l.p.CA())
+				l.rootCRL(func(c *sgxsim.CRL) { c.Revoked = l.p.RevokedByRoot })
+			}},
+			{name: "the CRL's certificate of the CA, the quote's is another", want: "root_crl/revoked", make: func(l *lab) {
+				twin := twinCA(l, func(*sgxsim.Certificate) {})
+				l.rootCRL(func(c *sgxsim.CRL) { c.Revoked = revoked(twin) })
+			}},
+			{name: "neither of two certificates", want: "ok", make: func(l *lab) { twinCA(l, func(*sgxsim.Certificate) {}) }},
+		}},
 		one(68, "tcb_info/revoked", func(l *lab) { l.p.RevokedByRoot = revoked(l.p.TCBSigner) }),
 		{id: 69, attempts: []attempt{
 			{name: "high bit", want: "pck_crl/revoked", make: revokedSerial(new(big.Int).Lsh(big.NewInt(0xff), 152))},
@@ -182,6 +198,17 @@ func crlRows() []row {
 			entryExtensions(),
 		)},
 	}
+}
+
+// twinCA puts another certificate of the PCK CA's key into the CRL's issuer chain.
+func twinCA(l *lab, change func(*sgxsim.Certificate)) *sgxsim.Authority {
+	c := *l.p.CA().Certificate
+	c.Serial = big.NewInt(4242)
+	change(&c)
+	twin := &sgxsim.Authority{Certificate: &c, Key: l.p.CA().Key}
+	l.resign(twin, l.p.Root)
+	l.collateral().PCKCRLIssuerChain = append(twin.PEM(), l.p.RootPEM()...)
+	return twin
 }
 
 func revoked(a *sgxsim.Authority) []*big.Int { return []*big.Int{a.Certificate.Serial} }

@@ -251,7 +251,7 @@ type documents struct {
 // trusted roots one must not vouch for the other's platforms.
 func (r *run) checkDocuments(e *evidenceChain, c *Collateral, rev *revocation, at time.Time) (*documents, error) {
 	root := e.chain.root()
-	key := digest(c.TCBInfo, c.TCBInfoIssuerChain, c.QEIdentity, c.QEIdentityIssuerChain, root.RawSubjectPublicKeyInfo)
+	key := digest(c.TCBInfo, c.TCBInfoIssuerChain, c.QEIdentity, c.QEIdentityIssuerChain)
 	docs, err := r.documents.get(key, maxCollateral, func() (*documents, error) {
 		tcb, err := r.verifyTCBInfo(c)
 		if err != nil {
@@ -264,11 +264,12 @@ func (r *run) checkDocuments(e *evidenceChain, c *Collateral, rev *revocation, a
 		if err != nil {
 			return nil, err
 		}
-		return &documents{tcb, qe}, qe.check(root, rev, at)
+		return &documents{tcb, qe}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	// What follows depends on the quote's root, the CRL and the time, and is not remembered.
 	if err := docs.tcb.check(root, rev, at); err != nil {
 		return nil, err
 	}
