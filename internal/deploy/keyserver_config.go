@@ -117,13 +117,18 @@ func listedInputs(text []byte) map[string]string {
 
 // render writes the configuration as YAML and reads it back, checked.
 func (k KeyServer) render(inputs map[string]string) ([]byte, *keyserver.Config, error) {
-	config := k.absolute()
+	return renderKeyServer(k.absolute(), k.Directory, inputs)
+}
+
+// renderKeyServer is render for a configuration whose paths are those of the
+// machine that it is for.
+func renderKeyServer(config keyserver.Config, directory string, inputs map[string]string) ([]byte, *keyserver.Config, error) {
 	body, err := yaml.Dump(&config, yaml.WithV4Defaults())
 	if err != nil {
 		return nil, nil, fmt.Errorf("write key server configuration: %w", err)
 	}
 	// Before anything of it gets into a comment.
-	if _, err := keyserver.ParseConfig(body, k.Directory); err != nil {
+	if _, err := keyserver.ParseConfig(body, directory); err != nil {
 		return nil, nil, err
 	}
 	text := bytes.NewBufferString(configHead)
@@ -134,7 +139,7 @@ func (k KeyServer) render(inputs map[string]string) ([]byte, *keyserver.Config, 
 		}
 	}
 	text.Write(body)
-	checked, err := keyserver.ParseConfig(text.Bytes(), k.Directory)
+	checked, err := keyserver.ParseConfig(text.Bytes(), directory)
 	return text.Bytes(), checked, err
 }
 

@@ -184,11 +184,16 @@ func logTail(path string, from int64) string {
 		lines = lines[1:]
 	}
 	lines = lines[max(0, len(lines)-tailLines):]
+	return printable(strings.Join(lines, "\n"))
+}
+
+// printable makes a log fit to print: a client chooses part of what is logged,
+// and a terminal must not obey it.
+func printable(log string) string {
 	return strings.Map(func(r rune) rune {
-		// A client chooses part of what is logged; a terminal must not obey it.
 		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
 			return r
 		}
 		return '?'
-	}, strings.Join(lines, "\n"))
+	}, log)
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,15 @@ const (
 	// UID is the user and group of the server in the image: "nonroot" of the
 	// distroless images, which no system gives to a person.
 	UID = 65532
+
+	// ConfigDir is where the configuration is mounted, and ConfigFile its name.
+	ConfigDir  = "/etc/cc-key-server"
+	ConfigFile = ConfigDir + "/config.yaml"
+	// StateDir is a file system in memory, where the server says where it is.
+	StateDir  = "/run/cc-key-server"
+	StateFile = StateDir + "/state.json"
+	// CacheDir is where collateral is kept over a restart.
+	CacheDir = "/var/lib/cc-key-server"
 )
 
 // maxProgram bounds the program in bytes; it is held in memory.
@@ -112,9 +122,9 @@ func build(program []byte) (*Image, error) {
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(content)), nil
-	}, tarball.WithCompressionLevel(gzip.BestCompression), tarball.WithMediaType(types.DockerLayer))
+	}, tarball.WithMediaType(types.DockerLayer))
 	if err != nil {
-		return nil, fmt.Errorf("compress layer: %w", err)
+		return nil, fmt.Errorf("make layer: %w", err)
 	}
 	epoch := v1.Time{Time: time.Unix(0, 0).UTC()}
 	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{Created: epoch, CreatedBy: "ccctl"}})
@@ -128,8 +138,14 @@ func build(program []byte) (*Image, error) {
 	config = config.DeepCopy()
 	config.Architecture, config.OS, config.Created = "amd64", "linux", epoch
 	config.Config = v1.Config{
-		Entrypoint: []string{Program}, Cmd: []string{"--help"}, WorkingDir: "/", User: fmt.Sprintf("%d:%d", UID, UID),
+		Entrypoint: []string{Program}, WorkingDir: "/", User: fmt.Sprintf("%d:%d", UID, UID),
+		Cmd:    []string{"keyserver", "serve", "--config", ConfigFile, "--state-file", StateFile},
 		Labels: map[string]string{"org.opencontainers.image.title": Repository},
+		// Here and not in an option of `docker run`, which would want a shell.
+		Healthcheck: &v1.HealthConfig{
+			Test:     []string{"CMD", Program, "keyserver", "status", "--state-file", StateFile},
+			Interval: 10 * time.Second, Timeout: 10 * time.Second, StartPeriod: 10 * time.Second, Retries: 3,
+		},
 	}
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return nil, fmt.Errorf("configure: %w", err)
@@ -149,11 +165,13 @@ func build(program []byte) (*Image, error) {
 	return &Image{image: img, id: id.String(), digest: digest.String(), size: size}, nil
 }
 
-// layerTar is the file system. A temporary directory is in it because libraries
+// layerTar is the file system, compressed: once, where the library would do it
+// anew each time it is asked for a digest, a size or the content. A temporary directory is in it because libraries
 // expect one; the server is given none that it can write to.
 func layerTar(program []byte) ([]byte, error) {
 	var b bytes.Buffer
-	w := tar.NewWriter(&b)
+	z := gzip.NewWriter(&b) // its header has no time
+	w := tar.NewWriter(z)
 	for _, h := range []*tar.Header{
 		{Name: "ccctl", Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(program))},
 		{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777},
@@ -168,7 +186,7 @@ func layerTar(program []byte) ([]byte, error) {
 			}
 		}
 	}
-	if err := w.Close(); err != nil {
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
 	return b.Bytes(), nil
