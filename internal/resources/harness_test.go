@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 
 	"github.com/ccctl/terraform-provider-cc/internal/provider"
+	"github.com/ccctl/terraform-provider-cc/internal/testhost"
 )
 
 // scratch holds what the tests build once; TestMain removes it.
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
+	defer testhost.StopDocker()
 	m.Run() // the testing package exits with its result
 }
 
@@ -67,6 +69,7 @@ func buildOnce(pkg string) func() (string, error) {
 		}
 		cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), pkg)
 		cmd.Dir = filepath.Join("..", "..")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released: a container image takes no other
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
 		}

@@ -19,6 +19,8 @@ import (
 type keyServerModel struct {
 	Host           types.Object   `tfsdk:"host"`
 	Runtime        types.String   `tfsdk:"runtime"`
+	ContainerName  types.String   `tfsdk:"container_name"`
+	Probe          types.Bool     `tfsdk:"probe"`
 	Directory      types.String   `tfsdk:"directory"`
 	CcctlPath      types.String   `tfsdk:"ccctl_path"`
 	Listen         types.String   `tfsdk:"listen"`
@@ -103,7 +105,7 @@ func (m *keyServerModel) served() []attr.Value {
 
 // configured is everything that the user sets.
 func (m *keyServerModel) configured() []attr.Value {
-	return append(m.served(), m.Host, m.Runtime, m.Directory, m.CcctlPath, m.ReloadTriggers, m.Timeouts)
+	return append(m.served(), m.Host, m.Runtime, m.ContainerName, m.Probe, m.Directory, m.CcctlPath, m.ReloadTriggers, m.Timeouts)
 }
 
 // server is the wish that a fully known model describes.

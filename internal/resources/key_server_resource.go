@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -60,7 +61,7 @@ func (r *keyServerResource) ValidateConfig(ctx context.Context, req resource.Val
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := k.Check(); err != nil {
+	if err := m.checkPlacement(ctx, k, &resp.Diagnostics); err != nil {
 		addKeyServerError(&resp.Diagnostics, "Key server configuration not valid", err)
 	}
 }
@@ -68,7 +69,7 @@ func (r *keyServerResource) ValidateConfig(ctx context.Context, req resource.Val
 func (r *keyServerResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var m keyServerModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
-	limit, diags := m.Timeouts.Create(ctx, keyServerCreateTimeout)
+	limit, diags := m.Timeouts.Create(ctx, m.patience(keyServerCreateTimeout))
 	resp.Diagnostics.Append(diags...)
 	k := m.server(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
@@ -76,12 +77,12 @@ func (r *keyServerResource) Create(ctx context.Context, req resource.CreateReque
 	}
 	// Before the wait: should it fail, the directory with the log is known to
 	// Terraform, and destroyed with the resource.
-	m.locate()
+	m.locate(ctx, &resp.Diagnostics)
 	m.Status, m.ConfigSHA256, m.Address, m.AdminAddress = types.StringValue(deploy.KeyServerStopped), types.StringNull(), types.StringNull(), types.StringNull()
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	run, err := k.Start(ctx)
+	run, err := m.start(ctx, k)
 	if err != nil {
 		addKeyServerError(&resp.Diagnostics, "Key server not started", err)
 		return
@@ -97,7 +98,10 @@ func (r *keyServerResource) Read(ctx context.Context, req resource.ReadRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	found, err := deploy.ObserveKeyServer(m.Directory.ValueString(), m.ConfigSHA256.ValueString())
+	found, err := m.observe(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, path.Empty(), "Key server not found", err)
 		return
@@ -119,7 +123,7 @@ func (r *keyServerResource) Update(ctx context.Context, req resource.UpdateReque
 	var m, old keyServerModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
 	resp.Diagnostics.Append(req.State.Get(ctx, &old)...)
-	limit, diags := m.Timeouts.Update(ctx, keyServerUpdateTimeout)
+	limit, diags := m.Timeouts.Update(ctx, m.patience(keyServerUpdateTimeout))
 	resp.Diagnostics.Append(diags...)
 	k := m.server(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
@@ -127,13 +131,13 @@ func (r *keyServerResource) Update(ctx context.Context, req resource.UpdateReque
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	run, err := k.Apply(ctx, !m.CcctlPath.Equal(old.CcctlPath))
+	run, err := m.apply(ctx, k, !m.CcctlPath.Equal(old.CcctlPath))
 	if err != nil {
 		addKeyServerError(&resp.Diagnostics, "Key server not updated", err)
 		return
 	}
 	tflog.Debug(ctx, "updated key server", map[string]any{"directory": k.Directory, "address": run.Address, "version": run.Version})
-	m.locate()
+	m.locate(ctx, &resp.Diagnostics)
 	m.setRun(run)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
@@ -141,14 +145,14 @@ func (r *keyServerResource) Update(ctx context.Context, req resource.UpdateReque
 func (r *keyServerResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var m keyServerModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	limit, diags := m.Timeouts.Delete(ctx, keyServerDeleteTimeout)
+	limit, diags := m.Timeouts.Delete(ctx, m.patience(keyServerDeleteTimeout))
 	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := deploy.RemoveKeyServer(ctx, m.Directory.ValueString()); err != nil {
+	if err := m.remove(ctx, &resp.Diagnostics); err != nil {
 		addKeyServerError(&resp.Diagnostics, "Key server not stopped", err)
 		return
 	}
@@ -169,16 +173,14 @@ func (r *keyServerResource) ImportState(ctx context.Context, req resource.Import
 		return
 	}
 	resp.Diagnostics.Append(setKeyServerState(ctx, &resp.State, config)...)
-	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("host"), struct {
-		Local struct{} `tfsdk:"local"`
-	}{})...)
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("host"), hostModel{Local: &struct{}{}})...)
 	var m keyServerModel
 	resp.Diagnostics.Append(resp.State.Get(ctx, &m)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	m.Directory, m.Runtime = types.StringValue(req.ID), types.StringValue(keyServerRuntimes.byDefault())
-	m.locate()
+	m.locate(ctx, &resp.Diagnostics)
 	m.setRun(run)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
@@ -203,7 +205,7 @@ func (r *keyServerResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	}
 	m.checkApply(ctx, &resp.Diagnostics)
 	m.Status, m.ConfigSHA256, m.Address, m.AdminAddress = types.StringValue(deploy.KeyServerRunning), types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
-	if !old.Address.IsNull() && m.Listen.Equal(old.Listen) && !m.picksPort() {
+	if !old.Address.IsNull() && equalValues([]attr.Value{m.Listen, m.Host, m.Probe}, []attr.Value{old.Listen, old.Host, old.Probe}) && !m.picksPort() {
 		m.Address = old.Address
 	}
 	if m.Admin.IsNull() {
@@ -215,7 +217,7 @@ func (r *keyServerResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 // checkApply says before an apply what will fail in it, and what it will make
 // less strict than it could be.
 func (m *keyServerModel) checkApply(ctx context.Context, diags *diag.Diagnostics) {
-	if err := deploy.KeyServerSupported(); err != nil {
+	if err := deploy.KeyServerSupported(); err != nil && !m.Runtime.IsUnknown() && !m.inContainer() {
 		addError(diags, path.Root("host"), "", err)
 		return
 	}
@@ -234,10 +236,17 @@ func (m *keyServerModel) checkApply(ctx context.Context, diags *diag.Diagnostics
 	}
 }
 
-// locate sets what follows from the directory. The paths are as relative as
-// the directory is: the state may be used in another checkout.
-func (m *keyServerModel) locate() {
-	files := deploy.KeyServerFilesIn(m.Directory.ValueString())
+// locate sets what follows from the directory and its machine. The paths are
+// as relative as the directory is: the state may be used in another checkout.
+func (m *keyServerModel) locate(ctx context.Context, diags *diag.Diagnostics) {
+	directory := m.Directory.ValueString()
+	if m.inContainer() {
+		h := m.host(ctx, diags)
+		m.ID = types.StringValue(h.name() + directory)
+		m.ConfigFile, m.LogFile = types.StringValue(directory+"/config/config.yaml"), types.StringNull()
+		return
+	}
+	files := deploy.KeyServerFilesIn(directory)
 	m.ID = m.Directory
 	m.ConfigFile, m.LogFile = types.StringValue(files.Config), types.StringValue(files.Log)
 }

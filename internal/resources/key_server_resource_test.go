@@ -190,7 +190,7 @@ func TestKeyServerRejects(t *testing.T) {
 		{"unknown secret", edit(`secret     = "model"`, `secret = "other"`), `rules[0].secret "other" is not among secrets.`},
 		{"two sources", edit(`url = `, `region = "cn-beijing", url = `), "collateral has 2 sources."},
 		{"duration", edit(`"24h"`, `"1 day"`), "value must be a positive duration"},
-		{"runtime", edit(`"process"`, `"docker"`), `value must be one of "process", got: docker`},
+		{"runtime", edit(`"process"`, `"podman"`), `value must be one of "process", "docker", got: podman`},
 		{"admin", edit("secrets ", "admin = { listen = \"0.0.0.0:9433\" }\nsecrets "), `admin.listen "0.0.0.0" is not a loopback address.`},
 		{"program", edit(quote(ccctlPath(t)), `"/nonexistent/ccctl"`), "Could not find ccctl at /nonexistent/ccctl: no such file or directory."},
 	})

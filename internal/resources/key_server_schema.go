@@ -7,7 +7,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -16,6 +15,8 @@ import (
 
 var keyServerRuntimes = words{
 	{"process", "runs `ccctl keyserver serve` as a process of its own, which outlives Terraform"},
+	{runtimeDocker, "runs it in a container, whose image is made of `ccctl` and nothing else and sent to the machine: no registry is needed. " +
+		"It is not root, can write nowhere but to its cache, has no capabilities, and is started again by Docker"},
 }
 
 // keyServerSchema names what goes into the configuration file as the file
@@ -29,35 +30,35 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 			"when it has stopped, when its configuration was edited, and when a certificate or key that it loads has changed.",
 		Attributes: map[string]schema.Attribute{
 			// Where it runs.
-			"host": schema.SingleNestedAttribute{
-				MarkdownDescription: "The machine it runs on.",
-				Required:            true,
-				PlanModifiers:       []planmodifier.Object{objectplanmodifier.RequiresReplace()},
-				Attributes: map[string]schema.Attribute{
-					"local": schema.SingleNestedAttribute{
-						MarkdownDescription: "The machine that runs Terraform: `{}`. Not on Windows.",
-						Required:            true,
-						Attributes:          map[string]schema.Attribute{},
-					},
-				},
-			},
+			"host": hostAttribute("The machine it runs on."),
 			"runtime": schema.StringAttribute{
-				MarkdownDescription: "What it runs as: `\"process\"` " + keyServerRuntimes[0].meaning + ".",
+				MarkdownDescription: "What it runs as. " + keyServerRuntimes.meanings(),
 				Required:            true,
 				Validators:          []validator.String{keyServerRuntimes},
 				PlanModifiers:       replace,
 			},
+			"container_name": schema.StringAttribute{
+				MarkdownDescription: "With `runtime = \"docker\"`: name of the container. Default: `" + defaultContainerName + "`.",
+				Optional:            true,
+				PlanModifiers:       replace,
+			},
+			"probe": schema.BoolAttribute{
+				MarkdownDescription: "With `runtime = \"docker\"`: after an apply the server must answer at the machine's address from here too, so that a security " +
+					"group or firewall that is closed is noticed. Default: `true`, unless `listen` is a loopback address of another machine or there is a jump host.",
+				Optional: true,
+			},
 			"directory": schema.StringAttribute{
-				MarkdownDescription: "Directory of its configuration, state file and log. It is made with mode 0700; nobody else may write to it, " +
-					"because whoever can write the configuration can release keys.",
+				MarkdownDescription: "Directory of its configuration, state file and log, on its machine. It is made with mode 0700; nobody else may write to it, " +
+					"because whoever can write the configuration can release keys. With `runtime = \"docker\"` copies of the certificate and the keys are in it.",
 				Required:      true,
 				Validators:    []validator.String{directoryPath{}},
 				PlanModifiers: []planmodifier.String{samePath{}, stringplanmodifier.RequiresReplace()},
 			},
 			"ccctl_path": schema.StringAttribute{
-				MarkdownDescription: "Path of the program `ccctl`. Default: the one beside the provider, or else the one on `PATH`. Changing it restarts the server.",
-				Optional:            true,
-				Validators:          []validator.String{filePath{}},
+				MarkdownDescription: "Path of the program `ccctl`, which for a container must be that for linux/amd64. Default: the one beside the provider, " +
+					"or else the one on `PATH`. Changing it restarts the server.",
+				Optional:   true,
+				Validators: []validator.String{filePath{}},
 			},
 
 			// What it does.
@@ -78,7 +79,7 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 			"rules":              rulesAttribute(),
 			"allow_trusted_root": pathAttribute(false, "PEM file of root certificates to trust instead of Intel's: a simulated platform's. A quote under such a root proves nothing about hardware."),
 			"admin": schema.SingleNestedAttribute{
-				MarkdownDescription: "Listener for health checks (`/healthz`, `/readyz`). Default: none.",
+				MarkdownDescription: "Listener for health checks (`/healthz`, `/readyz`). Default: none. A container has its own, which Docker asks.",
 				Optional:            true,
 				Attributes: map[string]schema.Attribute{
 					"listen": schema.StringAttribute{MarkdownDescription: "Loopback address, `host:port`. Changing it restarts the server.", Required: true},
@@ -92,9 +93,9 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 				ElementType: types.StringType,
 			},
 			"timeouts": timeoutsAttribute(ctx, timeouts.Opts{Create: true, Update: true, Delete: true,
-				CreateDescription: "How long it may take to start. Default: `1m`.",
-				UpdateDescription: "How long it may take to reload or restart. Default: `2m`.",
-				DeleteDescription: "How long it may take to stop. At the end of it the server is killed. Default: `2m`.",
+				CreateDescription: "How long it may take to start. Default: `1m`, for a container `10m`.",
+				UpdateDescription: "How long it may take to reload or restart. Default: `2m`, for a container `10m`.",
+				DeleteDescription: "How long it may take to stop. At the end of it the server is killed. Default: `2m`, for a container `10m`.",
 			}),
 
 			// Computed.
@@ -106,7 +107,7 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 				Computed:            true,
 			},
 			"address": schema.StringAttribute{
-				MarkdownDescription: "Address to reach it at from its own machine, `host:port`.", Computed: true,
+				MarkdownDescription: "Address to reach it at, `host:port`: from its own machine, or with `probe` from here.", Computed: true,
 			},
 			"admin_address": schema.StringAttribute{
 				MarkdownDescription: "Address of the listener for health checks, `host:port`; null without one.", Computed: true,
@@ -119,7 +120,7 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 				Computed:            true,
 			},
 			"log_file": schema.StringAttribute{
-				MarkdownDescription: "Path of the log: a line for every enclave, with the reason if it was refused.", Computed: true, PlanModifiers: keep,
+				MarkdownDescription: "Path of the log: a line for every enclave, with the reason if it was refused. Null for a container, where `docker logs` shows it.", Computed: true, PlanModifiers: keep,
 			},
 		},
 	}
