@@ -32,7 +32,8 @@ type record struct {
 	refused    bool
 	refusal    error // why; nil when the rules refused
 	sent       bool
-	err        error // of the connection, when it was not refused
+	err        error         // of the connection, when it was not refused
+	judged     time.Duration // until there was a verdict, or no hope of one
 	duration   time.Duration
 	evicted    bool
 	config     *Config // in force when it began

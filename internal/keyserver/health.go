@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/metrics"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 )
 
@@ -22,18 +24,13 @@ var defaultPulse = pulse{every: time.Minute, again: 15 * time.Second, patience: 
 // ability reports why no quote of any platform can be verified: the QE identity or the root CA's CRL are gone beyond
 // their validity, or beyond the configuration's max_age. Nothing of a single platform counts here.
 func (g *generation) ability(ctx context.Context, now time.Time) error {
-	var documents []pccs.DocumentStatus
-	switch source := g.source.(type) {
-	case *pccs.Cache:
-		if err := source.Warm(ctx); err != nil {
+	if g.cache != nil {
+		if err := g.cache.Warm(ctx); err != nil {
 			return err
 		}
-		documents = source.Status()
-	case *pccs.Bundle:
-		documents = source.Documents()
 	}
 	maxAge := time.Duration(g.cfg.Collateral.MaxAge)
-	for _, d := range documents {
+	for _, d := range g.documents() {
 		switch {
 		case d.Kind != pccs.KindQEIdentity && d.Kind != pccs.KindRootCACRL:
 		case !now.Before(d.Expires):
@@ -84,6 +81,80 @@ func (s *Server) monitor(ctx context.Context, health chan<- error) {
 			timer.Stop()
 			return
 		}
+	}
+}
+
+// counts is what the server counts of itself.
+type counts struct {
+	releases, refusals, ends, reloads metrics.Counter
+	verdicts                          metrics.Histogram
+}
+
+// ended counts a connection.
+func (c *counts) ended(r *record) {
+	switch {
+	case r.sent:
+		c.releases.Inc(r.decision.Rule)
+	case r.refused:
+		c.refusals.Inc(r.reasons()[0].Check)
+	case r.evicted:
+		c.ends.Inc("evicted")
+	case r.decision.Released:
+		c.ends.Inc("secret not sent")
+	default:
+		c.ends.Inc("no verdict")
+	}
+	if r.sent || r.refused {
+		c.verdicts.Observe(r.judged)
+	}
+}
+
+// WriteMetrics writes what Prometheus reads. No label has more values than rules, checks or kinds of documents there are,
+// and none names an enclave or a key.
+func (s *Server) WriteMetrics(out io.Writer) error {
+	g := s.acquire()
+	defer s.release(g)
+	w := metrics.NewWriter(out)
+	const prefix = "cc_keyserver_"
+	w.Counter(prefix+"releases_total", "Secrets sent, by rule. The protocol has no acknowledgement.", "rule", &s.counts.releases)
+	w.Counter(prefix+"refusals_total", "Enclaves refused, by the first failed check of the rule that came closest.", "check", &s.counts.refusals)
+	w.Counter(prefix+"connections_ended_total", "Connections that ended with neither secret nor refusal, by how.", "how", &s.counts.ends)
+	w.Counter(prefix+"config_reloads_total", "Configurations that were read again, by result.", "result", &s.counts.reloads)
+	w.Histogram(prefix+"verdict_seconds", "Time from accepting a connection to its verdict.", &s.counts.verdicts)
+	open, _ := s.gate.Count()
+	w.Gauge(prefix+"connections_open", "Connections that are open.", float64(open))
+	ready := 1.0
+	if s.Ready() != nil {
+		ready = 0
+	}
+	w.Gauge(prefix+"ready", "1 while enclaves are served.", ready)
+	w.Gauge(prefix+"certificate_expiry_timestamp_seconds", "When the server's own certificate expires.", float64(g.certificate.Leaf.NotAfter.Unix()))
+	issued, expires := map[string]float64{}, map[string]float64{}
+	for _, d := range g.documents() {
+		if d.Expires.IsZero() {
+			continue
+		}
+		if at, seen := issued[d.Kind]; !seen || float64(d.Issued.Unix()) < at {
+			issued[d.Kind] = float64(d.Issued.Unix())
+		}
+		if at, seen := expires[d.Kind]; !seen || float64(d.Expires.Unix()) < at {
+			expires[d.Kind] = float64(d.Expires.Unix())
+		}
+	}
+	w.Gauges(prefix+"collateral_issued_timestamp_seconds", "When the oldest collateral of a kind was issued.", "kind", issued)
+	w.Gauges(prefix+"collateral_expiry_timestamp_seconds", "When the first collateral of a kind expires.", "kind", expires)
+	return w.Flush()
+}
+
+// documents is the collateral at hand.
+func (g *generation) documents() []pccs.DocumentStatus {
+	switch source := g.source.(type) {
+	case *pccs.Cache:
+		return source.Status()
+	case *pccs.Bundle:
+		return source.Documents()
+	default:
+		return nil
 	}
 }
 

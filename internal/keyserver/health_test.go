@@ -1,10 +1,12 @@
 package keyserver
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -153,5 +155,52 @@ func TestAbility(t *testing.T) {
 				t.Errorf("error is %v, want %q", err, tt.err)
 			}
 		})
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	w := newWorld(t)
+	s := w.start(w.config())
+	if _, err := provision(t, w.enclave(s)); err != nil {
+		t.Fatal(err)
+	}
+	e := w.enclave(s)
+	id := w.identity
+	id.Debug = true
+	e.Quoter = w.platform.Quoter(id)
+	if _, err := provision(t, e); err == nil {
+		t.Fatal("a debug enclave got the key")
+	}
+	w.write("server.yaml", []byte("x"))
+	if err := s.reload(filepath.Join(w.dir, "server.yaml")); err == nil {
+		t.Fatal("a bad configuration is in force")
+	}
+	listens(t, s.addr) // connects and goes
+	var out bytes.Buffer
+	for _, want := range []string{
+		`cc_keyserver_releases_total{rule="the rule"} 1`,
+		`cc_keyserver_refusals_total{check="debug"} 1`,
+		`cc_keyserver_connections_ended_total{how="no verdict"} 1`,
+		`cc_keyserver_config_reloads_total{result="refused"} 1`,
+		`cc_keyserver_verdict_seconds_count 2`,
+		`cc_keyserver_connections_open 0`,
+		`cc_keyserver_ready 1`,
+		fmt.Sprintf("cc_keyserver_certificate_expiry_timestamp_seconds %g", float64(s.current.certificate.Leaf.NotAfter.Unix())),
+		`cc_keyserver_collateral_expiry_timestamp_seconds{kind="tcb-info"} `,
+		`cc_keyserver_collateral_issued_timestamp_seconds{kind="root-ca-crl"} `,
+	} {
+		waitUntil(t, want, func() bool {
+			out.Reset()
+			if err := s.WriteMetrics(&out); err != nil {
+				t.Fatal(err)
+			}
+			return strings.Contains(out.String(), want)
+		})
+	}
+	checkNoCanary(t, "metrics", out.String())
+	for _, private := range []string{"e100000", "fingerprint", "127.0.0.1"} {
+		if strings.Contains(out.String(), private) {
+			t.Errorf("metrics show %s", private)
+		}
 	}
 }

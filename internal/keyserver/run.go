@@ -69,7 +69,7 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 			return fmt.Errorf("listen for health checks: %w", err)
 		}
 		report.Admin = al.Addr().String()
-		stop := console.Serve(al, console.Handler(s.Ready), s.log)
+		stop := console.Serve(al, console.Handler(s.Ready, s.WriteMetrics), s.log)
 		defer stop()
 	}
 	tell := func() {
@@ -154,13 +154,16 @@ func (s *Server) reload(path string) error {
 		err = s.Reload(cfg)
 	}
 	if err != nil {
+		s.counts.reloads.Inc("refused")
 		if aerr := s.account.loaded(nil, err); aerr != nil {
 			err = errors.Join(err, aerr)
 		}
 		s.log.Error("the new configuration is not good; the old one stays in force", "error", err,
 			"config_sha256_in_force", s.Config().digest)
+		return err
 	}
-	return err
+	s.counts.reloads.Inc("in force")
+	return nil
 }
 
 // Reload puts another configuration in force. After an error the old one is, unchanged. Connections that began under the

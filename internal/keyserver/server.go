@@ -36,6 +36,7 @@ type Server struct {
 	now     func() time.Time
 	gate    *admission.Gate
 	account *account
+	counts  counts
 
 	pulse      pulse
 	conns      sync.WaitGroup
@@ -243,6 +244,7 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 		r.duration = s.now().Sub(r.start)
 		r.log(s.log)
 		s.account.ended(r)
+		s.counts.ended(r)
 	}()
 	ctx, cancel := context.WithCancel(work)
 	defer cancel()
@@ -254,6 +256,7 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 	_ = conn.SetDeadline(time.Now().Add(time.Duration(limits.HandshakeTimeout)))
 	t := tls.Server(conn, g.tls)
 	goOn := s.judge(ctx, g, t, r)
+	r.judged = s.now().Sub(r.start)
 	_ = conn.SetDeadline(time.Now().Add(time.Duration(limits.RequestTimeout)))
 	if !goOn {
 		_ = t.Close()

@@ -3,12 +3,14 @@
 //
 //	/healthz  200 while the process works
 //	/readyz   200 while enclaves are served; else 503 with the reason
+//	/metrics  counters and gauges for Prometheus
 package console
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,8 +18,8 @@ import (
 	"time"
 )
 
-// Handler answers requests; ready says why enclaves are not served, or nil.
-func Handler(ready func() error) http.Handler {
+// Handler answers requests; ready says why enclaves are not served, or nil, and metrics writes Prometheus' text format.
+func Handler(ready func() error, metrics func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -26,6 +28,11 @@ func Handler(ready func() error) http.Handler {
 			return
 		}
 		answer(w, http.StatusOK, "ok")
+	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = metrics(w) // fails when the client has gone
 	})
 	return checkHost(mux)
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 
 func TestHandler(t *testing.T) {
 	unready := errors.New("the server has not started to listen")
-	h := Handler(func() error { return unready })
+	h := Handler(func() error { return unready }, figures)
 	ask := func(method, host, path string) *httptest.ResponseRecorder {
 		r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
 		r.Host = host
@@ -36,6 +37,8 @@ func TestHandler(t *testing.T) {
 		{"GET", "192.0.2.7:9433", "/readyz", 421, "this listener is for localhost"},
 		{"GET", "", "/readyz", 421, "this listener is for localhost"},
 		{"GET", "localhost.example.com", "/readyz", 421, "this listener is for localhost"},
+		{"GET", "127.0.0.1:9433", "/metrics", 200, "figures 1"},
+		{"GET", "rebound.example.com", "/metrics", 421, "this listener is for localhost"},
 		{"POST", "127.0.0.1:9433", "/healthz", 405, "Method Not Allowed"},
 		{"GET", "127.0.0.1:9433", "/secrets", 404, "404 page not found"},
 	} {
@@ -60,7 +63,7 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	stop := Serve(l, Handler(func() error { return nil }), slog.New(slog.NewTextHandler(&log, nil)))
+	stop := Serve(l, Handler(func() error { return nil }, figures), slog.New(slog.NewTextHandler(&log, nil)))
 	get := func() (*http.Response, error) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/readyz", nil)
 		if err != nil {
@@ -84,4 +87,9 @@ func TestServe(t *testing.T) {
 	if strings.Contains(log.String(), "failed") {
 		t.Errorf("log: %s", &log)
 	}
+}
+
+func figures(w io.Writer) error {
+	_, err := io.WriteString(w, "figures 1\n")
+	return err
 }

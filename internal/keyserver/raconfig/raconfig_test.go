@@ -38,7 +38,7 @@ secrets: [{ name: model, file: wrap-key }]
 
 func TestImport(t *testing.T) {
 	const always = 3 // warnings that every import has, with isv_svn on
-	edit := func(old, new string) string { return strings.Replace(sample, old, new, 1) }
+	edit := func(from, to string) string { return strings.Replace(sample, from, to, 1) }
 	off := func(names ...string) string {
 		text := sample
 		for _, name := range names {
@@ -104,7 +104,7 @@ func TestImport(t *testing.T) {
 }
 
 func TestImportRefuses(t *testing.T) {
-	edit := func(old, new string) string { return strings.ReplaceAll(sample, old, new) }
+	edit := func(from, to string) string { return strings.ReplaceAll(sample, from, to) }
 	for _, tt := range []struct{ name, file, err string }{
 		{"not JSON", "verify_mr_enclave: on", "read ra_config.json: invalid character"},
 		{"empty", "", "read ra_config.json: EOF"},
