@@ -92,7 +92,7 @@ func (spec *RewrapSpec) reencrypt(ctx context.Context, path string) error {
 		}
 		defer out.Abort()
 		opts := protectedfile.WriterOptions{Jobs: spec.Jobs, Progress: spec.Progress}
-		if _, err := protectedfile.Reencrypt(ctx, out, r, spec.NewKey, opts); err != nil {
+		if _, err := protectedfile.Reencrypt(ctx, &flushing{File: out.File}, r, spec.NewKey, opts); err != nil {
 			return err
 		}
 		return out.Commit()

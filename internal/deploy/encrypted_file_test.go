@@ -88,7 +88,7 @@ func TestEncryptAndDecryptFile(t *testing.T) {
 	}
 	for _, reproducible := range []bool{false, true} {
 		spec := f.spec()
-		spec.Reproducible = reproducible
+		spec.Reproducible, spec.Digest = reproducible, true
 		file := f.encrypt(t, spec)
 		want := EncryptedFile{
 			EnclavePath: "models/x", Format: 1, KeyID: f.key.Fingerprint(), SourceDigest: digest, HeaderSHA256: file.HeaderSHA256,

@@ -258,7 +258,7 @@ func (m *encryptedFileModel) encrypt(ctx context.Context, config encryptedFileMo
 	file, err := deploy.EncryptFile(ctx, deploy.EncryptSpec{
 		Source: m.Source.ValueString(), Destination: m.Destination.ValueString(), CreateDirs: true,
 		EnclavePath: m.EnclavePath.ValueString(), Format: protectedfile.Format(m.Format.ValueInt64()),
-		Key: key, Reproducible: m.Reproducible.ValueBool(),
+		Key: key, Reproducible: m.Reproducible.ValueBool(), Digest: true,
 		Progress: logProgress(ctx, "encrypting", m.Source.ValueString()),
 	})
 	if err != nil {

@@ -92,9 +92,9 @@
 // hence equal tags, hence equal hash nodes and metadata: the key meets the same
 // plaintext again and yields the same ciphertext. The metadata key follows in
 // the same way from its nonce. One gap remains between the passes: the source
-// could change while it is read. So the second pass hashes each run again, and
-// a run that differs from what the first pass saw is never encrypted; the
-// encryption fails.
+// could change while it is read. So both passes authenticate each run with a
+// GMAC under a random key that the process forgets, and a run that is not what
+// the first pass saw is never encrypted; the encryption fails.
 //
 // The derivation does not meet Gramine's: HKDF computes HMAC-SHA256 with the
 // wrap key, Gramine AES-CMAC, and the two share no inputs.

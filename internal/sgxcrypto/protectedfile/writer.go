@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 )
 
@@ -74,7 +73,7 @@ type Writer struct {
 	interior map[int64]*hashNode // hash nodes with others below them
 	current  *groupBuffer        // of the group that is being filled
 	leaves   leaves
-	expect   leaves // what the parts must hash to, when not nil
+	witness  *witness // of an earlier pass over the source, or nil
 
 	jobs    chan job
 	free    chan struct{} // a token for each buffer that may be taken
@@ -97,7 +96,6 @@ type job struct {
 	own    *hashNode // where the slots go if the hash node is kept, else nil
 	parent *hashNode // nil for the root
 	leaf   *[digestSize]byte
-	expect *[digestSize]byte
 }
 
 // NewWriter starts a protected file at offset 0 of dst. What dst held before
@@ -287,8 +285,8 @@ func (w *Writer) finish() error {
 	if w.opts.Digest {
 		w.leaves[0] = sha256.Sum256(w.meta.inline()[:min(w.size, inlineSize)])
 	}
-	if w.expect != nil && !slices.Equal(w.expect, w.leaves) {
-		return errSourceChanged
+	if w.witness != nil && !w.witness.recognises(0, w.meta.inline()[:min(w.size, inlineSize)]) {
+		return fmt.Errorf("%w: its first bytes are not what they were", errSourceChanged)
 	}
 	var out [NodeSize + tagSize]byte
 	for m := s.hash - 1; m >= 0; m-- {
@@ -356,7 +354,7 @@ func Encrypt(ctx context.Context, dst io.WriterAt, src io.Reader, key Key, opts 
 // how and what it reveals. It reads src twice and fails when the two passes see
 // different bytes. [WriterOptions.Rand] is not used.
 func EncryptReproducible(ctx context.Context, dst io.WriterAt, src io.ReaderAt, size int64, key Key, opts WriterOptions) (Summary, error) {
-	opts.Size, opts.Digest = size, true
+	opts.Size, opts.Digest = size, false // the first pass makes the digest
 	if err := opts.complete(key); err != nil {
 		return Summary{}, err
 	}
@@ -364,14 +362,28 @@ func EncryptReproducible(ctx context.Context, dst io.WriterAt, src io.ReaderAt, 
 	if err != nil {
 		return Summary{}, err
 	}
-	expect, err := digestLeaves(ctx, src, size, opts.Jobs)
+	witness, err := newWitness(s)
+	if err != nil {
+		return Summary{}, err
+	}
+	l := newLeaves(s)
+	err = eachPart(ctx, src, s, opts.Jobs, func(i int64, part []byte) {
+		l[i] = sha256.Sum256(part)
+		witness.see(i, part)
+	})
 	if err != nil {
 		return Summary{}, fmt.Errorf("digest source: %w", err)
 	}
-	w := newWriter(dst, key, opts, newDerivedKeys(key, expect.root(size), s, opts.Format, opts.Path))
-	w.expect = expect
+	digest := l.root(size)
+	w := newWriter(dst, key, opts, newDerivedKeys(key, digest, s, opts.Format, opts.Path))
+	w.witness = witness
 	// One byte more than expected, so that a source that grew is noticed.
-	return w.run(ctx, io.NewSectionReader(src, 0, size+1))
+	sum, err := w.run(ctx, io.NewSectionReader(src, 0, size+1))
+	if err != nil {
+		return Summary{}, err
+	}
+	sum.SourceDigest = keyed(key, digest)
+	return sum, nil
 }
 
 // Reencrypt writes the plaintext of r as a new file under another wrap key, with

@@ -247,9 +247,9 @@ func TestReproducibleSourceChanges(t *testing.T) {
 		later []byte
 		want  string
 	}{
-		{"inline", changed(0), "the source changed while it was read"},
+		{"inline", changed(0), "its first bytes are not what they were"},
 		{"first group", changed(inlineSize), "bytes 3072 to 396287 are not what they were"},
-		{"last byte", changed(len(plain) - 1), "the source changed while it was read"},
+		{"last byte", changed(len(plain) - 1), "bytes 1182720 to 1182819 are not what they were"},
 		{"shorter", plain[:len(plain)-1], "the source changed while it was read"},
 		{"much shorter", plain[:10], "the source changed while it was read"},
 		{"longer", append(bytes.Clone(plain), 0), "it has more than 1182820 bytes"},
