@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -215,6 +216,33 @@ func TestKeyServerOnAnotherMachine(t *testing.T) {
 		t.Errorf("the directory is left: %v", err)
 	}
 	mustBeGone(t, w.path("wrap-key"))
+}
+
+// TestKeyServerOnAnotherMachineCanary looks for keys in what Terraform keeps
+// and in what Docker and other users of the machine can see.
+func TestKeyServerOnAnotherMachineCanary(t *testing.T) {
+	w := newRemoteWorld(t)
+	c := canary{
+		Config: w.config(), Planted: w.server(),
+		Secrets: func(t *testing.T, _ string) map[string][]byte {
+			return map[string][]byte{"wrap key": mustRead(t, w.path("wrap-key")), "SSH key": mustRead(t, w.ssh.KeyFile)}
+		},
+		Places: func(t *testing.T, _ string) map[string][]byte {
+			pid, err := strconv.Atoi(w.docker("inspect", "-f", "{{.State.Pid}}", "cc-key-server"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			places := processPlaces(t, pid)
+			if places == nil {
+				places = map[string][]byte{}
+			}
+			places["container"] = []byte(w.docker("inspect", "cc-key-server"))
+			places["log"] = []byte(w.docker("logs", "cc-key-server"))
+			places["configuration"] = mustRead(t, filepath.Join(w.server(), "config", "config.yaml"))
+			return places
+		},
+	}
+	c.hunt(t)
 }
 
 func (w *remoteWorld) with(change func()) string {
