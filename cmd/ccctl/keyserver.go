@@ -50,6 +50,7 @@ const keyserverExample = `  listen: ":4433"
       min_isv_svn: 0
       tcb: { accept: [UpToDate, SWHardeningNeeded], accept_advisories: [INTEL-SA-00615] }
       secret: resnet50
+  audit: { file: /var/lib/cc-keyserver/audit.log }
   admin: { listen: 127.0.0.1:9433 }`
 
 func newKeyserverServeCommand(u *ui) *cobra.Command {

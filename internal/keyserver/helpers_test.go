@@ -39,7 +39,7 @@ var canary = [wrapKeySize]byte{'c', 'a', 'n', 'a', 'r', 'y', '-', 'w', 'r', 'a',
 // world is everything a server needs around it: an SGX platform with its collateral service, a directory with
 // certificate, key and wrap key, and a log.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	platform *sgxsim.Platform
 	pccs     *sgxsim.PCCS
@@ -51,7 +51,7 @@ type world struct {
 	interval time.Duration // at which a process looks at its files; 0: the default
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	p, err := sgxsim.New(sgxsim.Options{})
 	if err != nil {
@@ -120,7 +120,7 @@ func (w *world) issueUntil(notAfter time.Time, dnsNames ...string) {
 	w.write("server-key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -244,7 +244,7 @@ func (w *world) enclave(r *running) *sgxsim.Enclave {
 }
 
 // provision lets an enclave ask for its key.
-func provision(t *testing.T, e *sgxsim.Enclave) (*sgxsim.Delivery, error) {
+func provision(t testing.TB, e *sgxsim.Enclave) (*sgxsim.Delivery, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -291,7 +291,7 @@ func (b *logBuffer) waitFor(t *testing.T, words ...string) string {
 }
 
 // checkNoCanary fails when text shows the wrap key in any of the usual ways.
-func checkNoCanary(t *testing.T, where, text string) {
+func checkNoCanary(t testing.TB, where, text string) {
 	t.Helper()
 	for _, form := range []string{
 		string(canary[:]), hex.EncodeToString(canary[:]), strings.ToUpper(hex.EncodeToString(canary[:])),

@@ -50,7 +50,7 @@ func (w *world) run(text string) *process {
 	return p
 }
 
-func (p *process) waitForState(t *testing.T, ok func(s *State) bool) *State {
+func (p *process) waitForState(t testing.TB, ok func(s *State) bool) *State {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		s, err := ReadState(p.state)
