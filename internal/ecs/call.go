@@ -87,6 +87,9 @@ func (c *Client) callWith(ctx context.Context, a *action, params map[string]stri
 			return nil
 		}
 		failure.Attempts = attempt
+		if failure.Class == ClassAuth {
+			failure.Remedy = strings.TrimSpace(failure.Remedy + " The credentials come from " + c.creds.source + ".")
+		}
 		fields["code"], fields["request_id"], fields["class"] = failure.Code, failure.RequestID, failure.Class.String()
 		c.log(ctx, "call to Alibaba Cloud failed", fields)
 		last = failure

@@ -350,8 +350,9 @@ func TestTwoClientsDoNotMeet(t *testing.T) {
 	if _, err := other.FindSecurityGroup(w.ctx(), w.group); !ecs.IsNotFound(err) || !strings.Contains(err.Error(), "cn-hangzhou") {
 		t.Errorf("another region: %v", err)
 	}
-	if _, err := stranger.FindSecurityGroup(w.ctx(), w.group); ecs.IsNotFound(err) || ecs.ClassOf(err) != ecs.ClassAuth {
-		t.Errorf("another key: %v", err)
+	_, err := stranger.FindSecurityGroup(w.ctx(), w.group)
+	if ecs.IsNotFound(err) || ecs.ClassOf(err) != ecs.ClassAuth || !strings.HasSuffix(ecs.RemedyOf(err), " The credentials come from access_key and secret_key.") {
+		t.Errorf("another key: %v (%s)", err, ecs.RemedyOf(err))
 	}
 }
 
