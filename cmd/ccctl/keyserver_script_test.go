@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync"
 	"syscall"
@@ -86,12 +87,17 @@ func scriptKey(ts *testscript.TestScript) *ecdsa.PrivateKey {
 }
 
 // cmdKeyserver is the script command "keyserver wait STATEFILE [CONFIG]", which waits until a server is ready, with that
-// configuration in force, and puts its address into $SERVER; or "keyserver signal STATEFILE HUP|TERM".
+// configuration in force, and puts its address into $SERVER; or "keyserver signal STATEFILE HUP|TERM"; or "keyserver log
+// FILE REGEXP", which waits for such a line.
 func cmdKeyserver(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: keyserver wait STATEFILE [CONFIG] | signal STATEFILE HUP|TERM")
+		ts.Fatalf("usage: keyserver wait STATEFILE [CONFIG] | signal STATEFILE HUP|TERM | log FILE REGEXP")
 	}
 	want := ""
+	if args[0] == "log" && len(args) == 3 {
+		awaitLine(ts, args[1], args[2])
+		return
+	}
 	if args[0] == "wait" && len(args) == 3 {
 		sum := sha256.Sum256([]byte(ts.ReadFile(args[2])))
 		want = hex.EncodeToString(sum[:])
@@ -117,6 +123,17 @@ func cmdKeyserver(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(process.Signal(map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}[args[2]]))
 	default:
 		ts.Fatalf("unknown verb %q", args[0])
+	}
+}
+
+// awaitLine waits for a line of a log to match.
+func awaitLine(ts *testscript.TestScript, file, pattern string) {
+	re, err := regexp.Compile(pattern)
+	ts.Check(err)
+	for deadline := time.Now().Add(20 * time.Second); !re.MatchString(ts.ReadFile(file)); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has no line that matches %s:\n%s", file, pattern, ts.ReadFile(file))
+		}
 	}
 }
 
