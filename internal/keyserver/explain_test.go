@@ -58,6 +58,14 @@ func TestExplain(t *testing.T) {
 		t.Errorf("debug: %+v, %v", x, err)
 	}
 
+	// Before any question fails: a failure abandons requests that the service may see later.
+	bundle := w.bundle()
+	w.setFault(func(*http.Request, *sgxsim.Answer) { t.Error("the service was asked") })
+	if x, err = Explain(t.Context(), cfg, w.quote(nil), ExplainOptions{Collateral: bundle}); err != nil || !x.Decision.Released {
+		t.Errorf("with a collateral file: %+v, %v", x, err)
+	}
+	w.setFault(nil)
+
 	// A time far off is a time at which nothing is valid.
 	x, err = Explain(t.Context(), cfg, w.quote(nil), ExplainOptions{At: time.Now().Add(40 * 24 * time.Hour)})
 	if err != nil || x.Refusal == nil || !x.IsUnreachable() || !strings.Contains(x.Reasons().String(), "the service's own copy expired") {
@@ -72,14 +80,8 @@ func TestExplain(t *testing.T) {
 		t.Errorf("a forged quote: %+v, %v", x, err)
 	}
 
-	bundle := w.bundle()
-	w.setFault(func(*http.Request, *sgxsim.Answer) { t.Error("the service was asked") })
-	if x, err = Explain(t.Context(), cfg, w.quote(nil), ExplainOptions{Collateral: bundle}); err != nil || !x.Decision.Released {
-		t.Errorf("with a collateral file: %+v, %v", x, err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	w.setFault(nil)
 	if _, err = Explain(ctx, cfg, w.quote(nil), ExplainOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}

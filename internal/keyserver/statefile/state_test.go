@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,9 @@ func TestMain(m *testing.M) {
 		if _, err := os.Stdout.WriteString("held\n"); err != nil {
 			panic(err)
 		}
-		select {}
+		// Not select {}: the runtime would call that a deadlock and end the process before it is killed.
+		time.Sleep(time.Minute)
+		runtime.KeepAlive(f)
 	}
 	m.Run()
 }
