@@ -186,6 +186,7 @@ func TestCacheServesStaleWithinValidityOnly(t *testing.T) {
 	if !errors.As(err, &failure) || failure.Kind != Expired || !strings.Contains(err.Error(), "the one at hand expired at ") {
 		t.Errorf("expired collateral: error %v", err)
 	}
+	c.settle(t) // what is still on its way would fail after the clock has moved, and be waited for anew
 	s.setFault(nil)
 	clk.advance(10 * time.Minute)
 	c.mustGet(t, s.where())
