@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests of the given packages under the race detector, which needs a
+# Runs go test with the given arguments under the race detector, which needs a
 # C compiler; without one it is skipped with the reason, unless CC_REQUIRE_ALL=1.
 set -eu
 if ! command -v "${CC:-cc}" >/dev/null 2>&1; then
