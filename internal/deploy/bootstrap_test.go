@@ -11,6 +11,7 @@ import (
 
 	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/ecssim"
+	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 )
 
 // prepared returns a cloud whose machines are prepared by hand before their
@@ -18,7 +19,7 @@ import (
 func prepared(t *testing.T, prepare func(root string)) (*cloud, string, string) {
 	t.Helper()
 	if _, err := exec.LookPath("flock"); err != nil {
-		t.Skip("the script needs flock, as Alibaba Cloud Linux has it")
+		testshared.Missing(t, "the script needs flock, as Alibaba Cloud Linux has it")
 	}
 	dir := t.TempDir()
 	c := newCloud(t, ecssim.Options{Latencies: lifelike, Runner: ecssim.DirectoryRunner{
@@ -177,10 +178,7 @@ func TestBootstrapScript(t *testing.T) {
 func TestShellcheck(t *testing.T) {
 	path, err := exec.LookPath("shellcheck")
 	if err != nil {
-		if os.Getenv("CC_REQUIRE_ALL") == "1" {
-			t.Fatal("shellcheck is not installed, and CC_REQUIRE_ALL=1 allows no skips")
-		}
-		t.Skip("shellcheck is not installed")
+		testshared.Missing(t, "shellcheck is not installed")
 	}
 	scripts, err := filepath.Glob("units/*.sh")
 	if err != nil || len(scripts) < 2 {
