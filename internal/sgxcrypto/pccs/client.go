@@ -224,7 +224,7 @@ func (c *Client) fetchOnce(ctx context.Context, id docID) (*document, error) {
 	req.Header.Set("User-Agent", "ccctl")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.connectionError(ctx, failure, err)
+		return nil, c.connectionError(ctx, attemptCtx, failure, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, id.limit()+1))
@@ -234,7 +234,7 @@ func (c *Client) fetchOnce(ctx context.Context, id docID) (*document, error) {
 	failure.Kind = Malformed
 	switch {
 	case err != nil:
-		return nil, c.connectionError(ctx, failure, err)
+		return nil, c.connectionError(ctx, attemptCtx, failure, err)
 	case int64(len(body)) > id.limit():
 		failure.Err = fmt.Errorf("the answer is longer than %d bytes", id.limit())
 		return nil, failure
@@ -269,7 +269,7 @@ func chainOf(id docID, header http.Header) ([]byte, error) {
 }
 
 // connectionError says why there was no answer. The end of the caller's own context is no fault of the service.
-func (c *Client) connectionError(ctx context.Context, failure *Error, err error) error {
+func (c *Client) connectionError(ctx, attempt context.Context, failure *Error, err error) error {
 	if cause := ctx.Err(); cause != nil {
 		return fmt.Errorf("fetch %s: %w", failure.Document, cause)
 	}
@@ -283,7 +283,8 @@ func (c *Client) connectionError(ctx context.Context, failure *Error, err error)
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	// What the connection says when it is given up for lateness depends on who noticed first.
+	case errors.Is(err, context.DeadlineExceeded), attempt.Err() != nil:
 		failure.Err = fmt.Errorf("no answer within %v", c.timeout)
 	case errors.As(err, &unknown):
 		failure.Kind = Refused

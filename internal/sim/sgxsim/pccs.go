@@ -58,7 +58,7 @@ func (s *PCCS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-time.After(a.Delay):
 		case <-r.Context().Done():
-			return
+			panic(http.ErrAbortHandler) // returning would answer 200 with nothing, which a client may still see
 		}
 	}
 	if a.Abort {
