@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,9 +115,9 @@ func TestVerifyQuote(t *testing.T) {
 // TestForgeryCostsNoRequest: what is refused without collateral is refused before any is asked for.
 func TestForgeryCostsNoRequest(t *testing.T) {
 	f := newQuotePlace(t)
-	requests := 0
+	var requests atomic.Int64 // documents are asked for side by side
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		requests++
+		requests.Add(1)
 		w.WriteHeader(http.StatusNotFound)
 	}))
 	defer server.Close()
@@ -132,12 +133,12 @@ func TestForgeryCostsNoRequest(t *testing.T) {
 	forged := *good
 	forged.Body.MRENCLAVE[0]++
 	var refusal *dcap.Error
-	if _, err := deploy.VerifyQuote(t.Context(), &forged, source, f.options()); !errors.As(err, &refusal) || refusal.Stage != dcap.StageQuoteSignature || requests != 0 {
-		t.Errorf("forged: %v after %d requests", err, requests)
+	if _, err := deploy.VerifyQuote(t.Context(), &forged, source, f.options()); !errors.As(err, &refusal) || refusal.Stage != dcap.StageQuoteSignature || requests.Load() != 0 {
+		t.Errorf("forged: %v after %d requests", err, requests.Load())
 	}
 	var missing *pccs.Error
-	if _, err := deploy.VerifyQuote(t.Context(), good, source, f.options()); !errors.As(err, &missing) || missing.Kind != pccs.NotFound || requests == 0 {
-		t.Errorf("genuine: %v after %d requests", err, requests)
+	if _, err := deploy.VerifyQuote(t.Context(), good, source, f.options()); !errors.As(err, &missing) || missing.Kind != pccs.NotFound || requests.Load() == 0 {
+		t.Errorf("genuine: %v after %d requests", err, requests.Load())
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
