@@ -26,6 +26,8 @@ type canary struct {
 	// Config is the configuration, without the terraform block; it runs in an
 	// empty folder and should use relative paths.
 	Config string
+	// Env is added to Terraform's environment.
+	Env []string
 	// Planted is a value that the configuration puts into state, plan and log.
 	Planted string
 	// Secrets reads the secrets that the apply has made, by name, from the
@@ -38,6 +40,7 @@ type canary struct {
 func (c canary) hunt(t *testing.T) {
 	t.Helper()
 	w := newWorkspace(t, c.Config)
+	w.env = c.Env
 	t.Cleanup(func() { w.terraform("destroy", "-auto-approve") })
 	w.planAndApply("create")
 	secrets := c.Secrets(t, w.dir)
@@ -74,6 +77,7 @@ type workspace struct {
 	t        *testing.T
 	dir      string // of the configuration
 	aside    string // of what the test itself writes
+	env      []string
 	terminal bytes.Buffer
 	shown    bytes.Buffer
 	plans    []string
@@ -105,6 +109,7 @@ func (w *workspace) command(args ...string) *exec.Cmd {
 	cmd.Dir = w.dir
 	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+filepath.Join(w.aside, "dev.tfrc"),
 		"TF_LOG=TRACE", "TF_LOG_PATH="+filepath.Join(w.aside, "trace.log"), "TF_IN_AUTOMATION=1", "TF_INPUT=0")
+	cmd.Env = append(cmd.Env, w.env...)
 	return cmd
 }
 
@@ -231,6 +236,7 @@ func secretForms(secret []byte) map[string]string {
 
 // TestFindSecret proves that the search sees every form it claims to see.
 func TestFindSecret(t *testing.T) {
+	t.Parallel()
 	secret := []byte("\x00\x8f\xfe~7#\"\x1b0123\xff\xfb\xc0k")
 	if form := findSecret(bytes.Repeat([]byte("nothing to see 0123"), 100), secret); form != "" {
 		t.Errorf("found as %s where it is not", form)

@@ -67,6 +67,7 @@ func instanceHas(name string, check knownvalue.Check) statecheck.StateCheck {
 }
 
 func TestClientInstanceLife(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{Latencies: lifelike, Runner: machines(t)})
 	minimal := c.instanceConfig()
 	changed := c.instanceIn("cc_security_group.second.id", `name = "renamed"`, `description = "of the demo"`, `tags = { env = "prod" }`, "internet_max_bandwidth_out = 9",
@@ -117,6 +118,7 @@ func TestClientInstanceLife(t *testing.T) {
 // TestClientInstanceImport: after an import the plan is empty, with user data
 // as well.
 func TestClientInstanceImport(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	group := c.do("CreateSecurityGroup", "SecurityGroupId", map[string]string{"VpcId": c.vpc, "SecurityGroupName": "by-hand"})
 	id, err := c.api.RunInstance(c.ctx(), ecs.InstanceSpec{
@@ -134,6 +136,7 @@ func TestClientInstanceImport(t *testing.T) {
 }
 
 func TestClientInstanceDrift(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{Latencies: lifelike})
 	config := c.instanceConfig("bootstrap = false", `tags = { env = "test" }`)
 	right := func(i *ecs.Instance) bool {
@@ -183,6 +186,7 @@ func TestClientInstanceDrift(t *testing.T) {
 
 // TestClientInstanceReplaced looks at what the plan says.
 func TestClientInstanceReplaced(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	w := newWorkspace(t, c.instanceConfig("bootstrap = false"))
 	w.terraform("apply", "-auto-approve")
@@ -200,6 +204,7 @@ func TestClientInstanceReplaced(t *testing.T) {
 }
 
 func TestClientInstanceBootstrap(t *testing.T) {
+	t.Parallel()
 	runner := machines(t)
 	c := newCloud(t, ecssim.Options{Latencies: lifelike, Runner: runner})
 	config := func(trigger string) string {
@@ -230,6 +235,7 @@ func TestClientInstanceBootstrap(t *testing.T) {
 // TestClientInstanceFaults throttles each call, loses each answer, and lets the
 // lists lag behind.
 func TestClientInstanceFaults(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		faults []ecssim.Fault
 		lag    time.Duration
@@ -263,6 +269,7 @@ func TestClientInstanceFaults(t *testing.T) {
 
 // TestClientInstanceIsNeverLost: the id is in the state before any wait.
 func TestClientInstanceIsNeverLost(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{Latencies: ecssim.Latencies{Starting: time.Second}})
 	c.accept(
 		resource.TestStep{Config: c.instanceConfig(`timeouts = { create = "100ms" }`), ExpectError: says("to run: context deadline exceeded")},
@@ -277,6 +284,7 @@ func TestClientInstanceIsNeverLost(t *testing.T) {
 
 // TestClientInstanceInterrupted presses Ctrl-C while RunInstances is on its way.
 func TestClientInstanceInterrupted(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	w := newWorkspace(t, c.instanceConfig("bootstrap = false"))
 	c.sim.Inject(ecssim.Fault{Action: "RunInstances", Delay: 1500 * time.Millisecond})
@@ -316,6 +324,7 @@ func readIfThere(path string) []byte {
 }
 
 func TestClientInstanceRejects(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	for _, tt := range []rejection{
 		{"vswitch", strings.Replace(c.instanceConfig(), c.vswitch, "vpc-1", 1), "the id of a vSwitch, vsw-..."},
@@ -337,6 +346,7 @@ func TestClientInstanceRejects(t *testing.T) {
 // TestClientInstancePassword sets a bad password, which the simulator repeats
 // in its answer, and good ones, of which nothing must be seen.
 func TestClientInstancePassword(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	with := func(password string, version int) string {
 		return c.instanceConfig("bootstrap = false", fmt.Sprintf("password_wo = %q", password), fmt.Sprintf("password_wo_version = %d", version))
@@ -353,14 +363,13 @@ func TestClientInstancePassword(t *testing.T) {
 }
 
 func TestClientInstanceCanary(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	const password = "Canary-Passw0rd-7"
 	config := strings.TrimPrefix(c.instanceConfig(`name = "planted-name"`, "bootstrap = false", "password_wo = var.password", "password_wo_version = 1"), c.provider()) +
 		"variable \"password\" {\n  type      = string\n  ephemeral = true\n}\n"
-	c.credentialsInEnvironment()
-	t.Setenv("TF_VAR_password", password)
-	t.Setenv("DEBUG", "sdk")
 	canary{
+		Env:    append(c.environment(), "TF_VAR_password="+password, "DEBUG=sdk"),
 		Config: config, Planted: "planted-name",
 		Secrets: func(*testing.T, string) map[string][]byte {
 			return map[string][]byte{"password": []byte(password), "secret key": []byte(ecssim.DefaultSecretKey), "access key id": []byte(ecssim.DefaultAccessKey)}
@@ -372,7 +381,7 @@ func TestClientInstanceCanary(t *testing.T) {
 const planLimit = 3 * time.Second
 
 // TestManyResources plans 50 groups and 50 instances that are as they should
-// be.
+// be. It has the machine to itself, because it measures time.
 func TestManyResources(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes 100 resources")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +30,6 @@ var brisk = ecs.Backoff{Min: 2 * time.Millisecond, Max: 10 * time.Millisecond}
 
 func newCloud(t *testing.T, opts ecssim.Options) *cloud {
 	t.Helper()
-	hideCloudEnvironment(t)
 	if opts.Quotas.SecurityGroups == 0 {
 		opts.Quotas.SecurityGroups = 200
 	}
@@ -52,18 +50,6 @@ func newCloud(t *testing.T, opts ecssim.Options) *cloud {
 	c.vpc = c.do("CreateVpc", "VpcId", map[string]string{"CidrBlock": "10.0.0.0/16"})
 	c.vswitch = c.do("CreateVSwitch", "VSwitchId", map[string]string{"VpcId": c.vpc, "CidrBlock": "10.0.1.0/24", "ZoneId": "cn-beijing-h"})
 	return c
-}
-
-// hideCloudEnvironment keeps a developer's own account out of the tests.
-func hideCloudEnvironment(t *testing.T) {
-	t.Helper()
-	for _, v := range os.Environ() {
-		name, _, _ := strings.Cut(v, "=")
-		if strings.HasPrefix(name, "ALICLOUD_") || strings.HasPrefix(name, "ALIBABA") {
-			t.Setenv(name, "")
-		}
-	}
-	t.Setenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
 }
 
 // provider is the provider block for the simulated region, with changes to its
@@ -87,14 +73,21 @@ provider "cc" {
 `, set["region"], set["access_key"], set["secret_key"], c.url, c.url, c.url)
 }
 
-// credentialsInEnvironment stands in for the provider block.
-func (c *cloud) credentialsInEnvironment() {
-	c.t.Helper()
-	c.t.Setenv("ALICLOUD_REGION", "cn-beijing")
-	c.t.Setenv("ALICLOUD_ACCESS_KEY", ecssim.DefaultAccessKey)
-	c.t.Setenv("ALICLOUD_SECRET_KEY", ecssim.DefaultSecretKey)
+// environment stands in for the provider block.
+func (c *cloud) environment() []string {
+	env := []string{"ALICLOUD_REGION=cn-beijing", "ALICLOUD_ACCESS_KEY=" + ecssim.DefaultAccessKey, "ALICLOUD_SECRET_KEY=" + ecssim.DefaultSecretKey}
 	for _, product := range []string{"ECS", "VPC", "STS"} {
-		c.t.Setenv("ALIBABA_CLOUD_ENDPOINT_"+product, c.url)
+		env = append(env, "ALIBABA_CLOUD_ENDPOINT_"+product+"="+c.url)
+	}
+	return env
+}
+
+// setEnvironment sets it in this process, for a test that runs alone.
+func (c *cloud) setEnvironment() {
+	c.t.Helper()
+	for _, v := range c.environment() {
+		name, value, _ := strings.Cut(v, "=")
+		c.t.Setenv(name, value)
 	}
 }
 

@@ -19,7 +19,7 @@ func (c *cloud) importByIdentity(kind, region, id string) (state map[string]tfty
 	ctx := c.ctx()
 	server, err := providerserver.NewProtocol6WithError(cc.New("test", cc.WithPace(brisk))())()
 	c.check(err)
-	c.credentialsInEnvironment()
+	c.setEnvironment()
 	schemas, err := server.GetProviderSchema(ctx, &tfprotov6.GetProviderSchemaRequest{})
 	c.check(err)
 	providerType := schemas.Provider.ValueType()

@@ -12,6 +12,7 @@ import (
 )
 
 func TestFullyKnown(t *testing.T) {
+	t.Parallel()
 	object := func(v attr.Value) types.Object {
 		return types.ObjectValueMust(map[string]attr.Type{"x": types.StringType}, map[string]attr.Value{"x": v})
 	}
@@ -41,6 +42,7 @@ func TestFullyKnown(t *testing.T) {
 }
 
 func TestOptionalDuration(t *testing.T) {
+	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		168 * time.Hour: "168h", 90 * time.Minute: "1h30m", 10 * time.Second: "10s", time.Minute: "1m", 61 * time.Second: "1m1s",
 		time.Hour + time.Second: "1h0m1s", 100 * time.Hour: "100h", 10 * time.Minute: "10m", 1500 * time.Millisecond: "1.5s",
@@ -56,6 +58,7 @@ func TestOptionalDuration(t *testing.T) {
 }
 
 func TestFieldPath(t *testing.T) {
+	t.Parallel()
 	for field, want := range map[string]path.Path{
 		"":                      path.Empty(),
 		"listen":                path.Root("listen"),
@@ -71,6 +74,7 @@ func TestFieldPath(t *testing.T) {
 }
 
 func TestProblemText(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		problem deploy.KeyServerProblem
 		want    string

@@ -12,6 +12,7 @@ import (
 )
 
 func TestAddError(t *testing.T) {
+	t.Parallel()
 	known := &deploy.Error{Summary: "Key file missing", Err: errors.New("read key a.key: no such file"), Remedy: "Restore it.", Evidence: "line 1\nline 2\n"}
 	for _, tt := range []struct {
 		name            string
@@ -44,6 +45,7 @@ func TestAddError(t *testing.T) {
 }
 
 func TestBackendFrom(t *testing.T) {
+	t.Parallel()
 	var diags diag.Diagnostics
 	if b := backendFrom(nil, &diags); b != nil || diags.HasError() {
 		t.Errorf("not configured: %v, %v", b, diags)

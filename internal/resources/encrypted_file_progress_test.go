@@ -9,6 +9,7 @@ import (
 
 // TestLogProgress counts the lines that a large file leaves in the log.
 func TestLogProgress(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	progress := logProgress(tflogtest.RootLogger(t.Context(), &out), "encrypting", "model.pb")
 	for range 2500 { // 937.5 MiB in groups of 384 KiB

@@ -94,6 +94,7 @@ func known(name string, value knownvalue.Check) statecheck.StateCheck {
 }
 
 func TestEncryptedFileLife(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	const path = "models/1/saved_model.pb"
 	var first []byte
@@ -185,6 +186,7 @@ func TestEncryptedFileLife(t *testing.T) {
 }
 
 func TestEncryptedFileDrift(t *testing.T) {
+	t.Parallel()
 	for _, verify := range []string{"header", "full"} {
 		t.Run(verify, func(t *testing.T) {
 			f := newEFile(t)
@@ -244,6 +246,7 @@ func (c conditionBefore) CheckPlan(_ context.Context, req plancheck.CheckPlanReq
 
 // TestEncryptedFileWarnings reads what Terraform prints about drift.
 func TestEncryptedFileWarnings(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	w := newWorkspace(t, f.config(`verify = "full"`))
 	w.terraform("apply", "-auto-approve")
@@ -271,6 +274,7 @@ func TestEncryptedFileWarnings(t *testing.T) {
 
 // TestEncryptedFileElsewhere is a CI runner without the files.
 func TestEncryptedFileElsewhere(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	config := f.config(`on_missing = "ignore"`)
 	accept(t,
@@ -293,6 +297,7 @@ func TestEncryptedFileElsewhere(t *testing.T) {
 }
 
 func TestEncryptedFileWriteOnlyKey(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	other := newKey(t)
 	config := func(key protectedfile.Key, version int, arguments ...string) string {
@@ -339,6 +344,7 @@ func TestEncryptedFileWriteOnlyKey(t *testing.T) {
 // TestEncryptedFileWriteOnlyVerify damages a node behind the header: a refresh
 // has no key to see it, the plan has.
 func TestEncryptedFileWriteOnlyVerify(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	config := f.config("wrap_key_file = ", "wrap_key_wo = "+quote(hex.EncodeToString(f.key[:])), "wrap_key_wo_version = 1", `verify = "full"`)
 	accept(t,
@@ -357,6 +363,7 @@ func TestEncryptedFileWriteOnlyVerify(t *testing.T) {
 // TestEncryptedFileSourceOfAnotherResource has the source, the key and their
 // paths appear in the same apply.
 func TestEncryptedFileSourceOfAnotherResource(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	remove(t, f.src)
 	remove(t, f.keyFile)
@@ -398,6 +405,7 @@ resource "terraform_data" "source" {
 }
 
 func TestEncryptedFileImport(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	for _, format := range []protectedfile.Format{protectedfile.FormatV1, protectedfile.FormatV2} {
 		for _, reproducible := range []bool{true, false} {
@@ -449,6 +457,7 @@ func (f *efile) make(format protectedfile.Format, reproducible bool) {
 }
 
 func TestEncryptedFileRejects(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	bad := filepath.Join(f.dir, "bad.key")
 	mustWrite(t, bad, []byte("00112233445566778899aabbccddeeff\n"), 0o600)
@@ -477,6 +486,7 @@ func TestEncryptedFileRejects(t *testing.T) {
 // TestEncryptedFileCanary looks for the key, and for a digest of the plaintext
 // that would confirm a guess.
 func TestEncryptedFileCanary(t *testing.T) {
+	t.Parallel()
 	plaintext := bytes.Repeat([]byte("the secret weights "), 300)
 	dir := t.TempDir()
 	mustWrite(t, filepath.Join(dir, "weights.bin"), plaintext, 0o600)
@@ -507,6 +517,7 @@ resource "cc_encrypted_file" "file" {
 
 // TestEncryptedFileCanaryWriteOnly gives the key as a write-only argument.
 func TestEncryptedFileCanaryWriteOnly(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	mustWrite(t, filepath.Join(f.dir, "key.hex"), []byte(hex.EncodeToString(f.key[:])), 0o600)
 	canary{

@@ -41,6 +41,7 @@ func exampleFolders(t *testing.T) []string {
 // TestExamplesAreValid runs terraform validate on every configuration that the
 // documentation shows, with the built provider.
 func TestExamplesAreValid(t *testing.T) {
+	t.Parallel()
 	for _, folder := range exampleFolders(t) {
 		name, err := filepath.Rel(examples, folder)
 		if err != nil {
@@ -70,6 +71,7 @@ func declaresProvider(t *testing.T, dir string) bool {
 }
 
 func TestExamplesAreFormatted(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command("terraform", "fmt", "-check", "-diff", "-recursive", examples)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v:\n%s", err, out)

@@ -35,6 +35,7 @@ func evaluates(t *testing.T, expression, want string) {
 func fileBase64(file string) string { return "filebase64(" + quote(file) + ")" }
 
 func TestMeasurementFunctions(t *testing.T) {
+	t.Parallel()
 	file := sigstructFile(t, "v19_release.sig", nil)
 	evaluates(t, "provider::cc::mrenclave("+fileBase64(file)+")", releaseMRENCLAVE)
 	evaluates(t, "provider::cc::mrsigner("+fileBase64(file)+")", vectorsMRSIGNER)
@@ -51,6 +52,7 @@ func TestMeasurementFunctions(t *testing.T) {
 }
 
 func TestMeasurementFunctionsReject(t *testing.T) {
+	t.Parallel()
 	forged := fileBase64(sigstructFile(t, "v19_release.sig", func(b []byte) { b[1100] ^= 1 }))
 	rejects(t, []rejection{
 		{"forged", output("provider::cc::mrenclave(" + forged + ")"), `Invalid value for "sigstruct" parameter: verify SIGSTRUCT: q1 at offset 1040: found another value`},
@@ -89,6 +91,7 @@ func tlsParts(t *testing.T) (m *tlsmaterials.Materials, key, certificate, ca str
 }
 
 func TestSSLConfigFunction(t *testing.T) {
+	t.Parallel()
 	m, key, certificate, ca := tlsParts(t)
 	twoWay, err := m.MarshalSSLConfig()
 	if err != nil {
@@ -108,6 +111,7 @@ func TestSSLConfigFunction(t *testing.T) {
 }
 
 func TestSSLConfigFunctionRejects(t *testing.T) {
+	t.Parallel()
 	_, key, certificate, ca := tlsParts(t)
 	_, otherKey, _, _ := tlsParts(t)
 	call := func(args ...string) string {
@@ -122,6 +126,7 @@ func TestSSLConfigFunctionRejects(t *testing.T) {
 
 // TestFunctionsTakeEphemeralValues: what comes of an ephemeral key must not be kept, and Terraform sees to it.
 func TestFunctionsTakeEphemeralValues(t *testing.T) {
+	t.Parallel()
 	_, _, certificate, ca := tlsParts(t)
 	config := fmt.Sprintf(`
 variable "key" {

@@ -1,11 +1,14 @@
 package resources_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,8 +25,15 @@ import (
 var scratch string
 
 // TestMain pins the terraform on PATH, so that no test looks for another one
-// on the network, and hides the developer's own settings from it.
+// on the network, and hides the developer's own settings from it. Tests wait
+// for processes more than they compute, so more of them run than there are
+// cores.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	parallel := flag.Lookup("test.parallel")
+	if err := parallel.Value.Set(strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
+	}
 	if err := prepare(); err != nil {
 		panic(err)
 	}
@@ -45,12 +55,20 @@ func prepare() error {
 	if err := os.WriteFile(noConfig, nil, 0o600); err != nil {
 		return err
 	}
+	for _, v := range os.Environ() { // a developer's own account
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "ALICLOUD_") || strings.HasPrefix(name, "ALIBABA") {
+			if err := os.Unsetenv(name); err != nil {
+				return err
+			}
+		}
+	}
 	for name, value := range map[string]string{
-		"TF_ACC_TERRAFORM_PATH": terraform,
-		"TF_CLI_CONFIG_FILE":    noConfig,
-		"CHECKPOINT_DISABLE":    "1",
-		"TF_LOG":                "",
-		"TF_LOG_PATH":           "",
+		"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
+		"TF_ACC_TERRAFORM_PATH":               terraform,
+		"TF_CLI_CONFIG_FILE":                  noConfig,
+		"CHECKPOINT_DISABLE":                  "1",
+		"TF_LOG":                              "",
+		"TF_LOG_PATH":                         "",
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 )
 
 func TestImages(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	id := func(s string) knownvalue.Check {
 		return knownvalue.ObjectPartial(map[string]knownvalue.Check{"id": knownvalue.StringExact(s), "size_gib": knownvalue.Int64Exact(20)})

@@ -10,6 +10,7 @@ import (
 )
 
 func TestInstanceTypes(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{SoldOut: []string{"ecs.c7t.large"}, SoldOutZones: []string{"cn-beijing-i", "cn-beijing-k", "cn-beijing-l"}})
 	named := func(id string, vcpus int64, memory float64, modes ...string) knownvalue.Check {
 		return knownvalue.ObjectPartial(map[string]knownvalue.Check{

@@ -251,6 +251,7 @@ func (w *remoteWorld) with(change func()) string {
 }
 
 func TestKeyServerPlacementRejects(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	f.listen = "127.0.0.1:4433"
 	config := f.config()

@@ -15,6 +15,7 @@ func sshHost(address string, jump bool) hostModel {
 }
 
 func TestProbeAddress(t *testing.T) {
+	t.Parallel()
 	local := hostModel{Local: &struct{}{}}
 	for _, tt := range []struct {
 		name         string
@@ -39,6 +40,7 @@ func TestProbeAddress(t *testing.T) {
 }
 
 func TestHostName(t *testing.T) {
+	t.Parallel()
 	for want, h := range map[string]hostModel{
 		"": {Local: &struct{}{}}, "ssh://h:22": sshHost("h", false), "ssh://h:2222": sshHost("h:2222", true), "ssh://[2001:db8::7]:22": sshHost("2001:db8::7", false),
 	} {

@@ -34,6 +34,7 @@ func updatesKeyServer(checks ...plancheck.PlanCheck) resource.ConfigPlanChecks {
 }
 
 func TestKeyServerLife(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	var first, second int
 	accept(t,
@@ -102,6 +103,7 @@ func (f *keyServerFixture) with(change func()) string {
 }
 
 func TestKeyServerDrift(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	config := f.config()
 	file := deploy.KeyServerFilesIn(f.server()).Config
@@ -142,6 +144,7 @@ func TestKeyServerDrift(t *testing.T) {
 // TestKeyServerImportThenEmptyPlan writes the configuration's paths relative to
 // the working directory, where the import finds absolute ones.
 func TestKeyServerImportThenEmptyPlan(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	f.further = `admin = { listen = "127.0.0.1:0" }`
 	w := newWorkspace(t, "")
@@ -161,7 +164,7 @@ func TestKeyServerImportThenEmptyPlan(t *testing.T) {
 	if !strings.Contains(out, "+ ccctl_path") || !strings.Contains(out, "0 to add, 1 to change, 0 to destroy") || strings.Count(out, "->") > 3 {
 		t.Errorf("plan after import:\n%s", out)
 	}
-	t.Setenv("PATH", filepath.Dir(ccctlPath(t))+string(os.PathListSeparator)+os.Getenv("PATH"))
+	w.env = []string{"PATH=" + filepath.Dir(ccctlPath(t)) + string(os.PathListSeparator) + os.Getenv("PATH")}
 	mustWrite(t, filepath.Join(w.dir, "main.tf"), []byte(regexp.MustCompile(`(?m)^  ccctl_path.*$`).
 		ReplaceAllString(terraformBlock+f.configIn(relative), "")), 0o600)
 	if out := w.terraform("plan"); !strings.Contains(out, "No changes.") {
@@ -172,6 +175,7 @@ func TestKeyServerImportThenEmptyPlan(t *testing.T) {
 }
 
 func TestKeyServerRejects(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	config := f.config()
 	edit := func(old, now string) string {
@@ -201,6 +205,7 @@ func TestKeyServerRejects(t *testing.T) {
 
 // TestKeyServerUnknown plans with values that only apply knows.
 func TestKeyServerUnknown(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	config := `
 resource "terraform_data" "later" { input = { rules = "first", accept = ["UpToDate"], advisories = "INTEL-SA-00615", path = ` + inDir(f.dir, "server.pem") + ` } }
@@ -222,6 +227,7 @@ resource "terraform_data" "later" { input = { rules = "first", accept = ["UpToDa
 }
 
 func TestKeyServerStartErrors(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -259,6 +265,7 @@ func TestKeyServerStartErrors(t *testing.T) {
 }
 
 func TestKeyServerCreateTimeout(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	f.further = `timeouts = { create = "1ms" }`
 	accept(t,
@@ -268,6 +275,7 @@ func TestKeyServerCreateTimeout(t *testing.T) {
 }
 
 func TestKeyServerReplaceDirectory(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	old := 0
 	moved := strings.Replace(f.config(), inDir(f.dir, "server"), inDir(f.dir, "elsewhere"), 1)
@@ -281,6 +289,7 @@ func TestKeyServerReplaceDirectory(t *testing.T) {
 }
 
 func TestKeyServerCanary(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	c := canary{
 		Config:  f.config(),
@@ -298,7 +307,7 @@ func TestKeyServerCanary(t *testing.T) {
 			return places
 		},
 	}
-	t.Setenv("CC_CANARY", string(mustRead(t, f.path("server-key.pem")))) // must not be handed on
+	c.Env = []string{"CC_CANARY=" + string(mustRead(t, f.path("server-key.pem")))} // must not be handed on
 	c.hunt(t)
 	if f.state() != nil {
 		t.Error("a server is left")
@@ -308,6 +317,7 @@ func TestKeyServerCanary(t *testing.T) {
 // TestKeyServerOutlivesTerraform runs the built provider, whose process ends
 // with each command.
 func TestKeyServerOutlivesTerraform(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	w := newWorkspace(t, f.config())
 	w.terraform("apply", "-auto-approve")
@@ -329,6 +339,7 @@ func TestKeyServerOutlivesTerraform(t *testing.T) {
 
 // TestKeyServerInterrupted presses Ctrl-C while a server does not become ready.
 func TestKeyServerInterrupted(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	note, program := f.path("pid"), f.path("sleeper")
 	mustWrite(t, program, fmt.Appendf(nil, "#!/bin/sh\necho $$ >%s.tmp && mv %s.tmp %s\nexec sleep 600\n", note, note, note), 0o700)
@@ -367,6 +378,7 @@ func TestKeyServerInterrupted(t *testing.T) {
 // TestKeyServerRelativePaths takes the state to another checkout, where no
 // server runs.
 func TestKeyServerRelativePaths(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	w := newWorkspace(t, f.configIn("."))
 	f.dir = w.dir
@@ -398,6 +410,7 @@ func TestKeyServerRelativePaths(t *testing.T) {
 }
 
 func TestKeyServerWarnings(t *testing.T) {
+	t.Parallel()
 	f := newKeyServerFixture(t)
 	w := newWorkspace(t, strings.Replace(f.config(), `["UpToDate"]`, `["UpToDate", "OutOfDate"]`, 1))
 	expectOutput(t, w.terraform("plan"), "Warning: Key server looser than it could be", `Rule "first" accepts TCB status OutOfDate`)

@@ -30,6 +30,7 @@ func reads(name string, value knownvalue.Check) statecheck.StateCheck {
 }
 
 func TestProtectedFileDataSource(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	f.make(protectedfile.FormatV2, false)
 	key := "wrap_key_file = " + quote(f.keyFile)
@@ -104,6 +105,7 @@ func TestProtectedFileDataSource(t *testing.T) {
 }
 
 func TestProtectedFileCanary(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	f.make(protectedfile.FormatV1, true)
 	canary{
@@ -122,6 +124,7 @@ resource "terraform_data" "use" { input = data.cc_protected_file.f.path }
 }
 
 func TestPFInfoFunction(t *testing.T) {
+	t.Parallel()
 	f := newEFile(t)
 	f.make(protectedfile.FormatV2, false)
 	config := func(file string) string {

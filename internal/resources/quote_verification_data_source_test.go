@@ -108,6 +108,7 @@ func quoteIs(want map[string]knownvalue.Check) []statecheck.StateCheck {
 }
 
 func TestQuoteVerification(t *testing.T) {
+	t.Parallel()
 	f := newQuoteFixture(t, nil)
 	want := map[string]knownvalue.Check{
 		"tcb_status": knownvalue.StringExact("SWHardeningNeeded"), "platform_tcb_status": knownvalue.StringExact("SWHardeningNeeded"),
@@ -145,6 +146,7 @@ func TestQuoteVerification(t *testing.T) {
 
 // TestQuoteVerificationPostcondition decides on what the quote proves.
 func TestQuoteVerificationPostcondition(t *testing.T) {
+	t.Parallel()
 	f := newQuoteFixture(t, func(f *quoteFixture) { f.id.Debug = true })
 	condition := func(expression string) string {
 		return "lifecycle {\n    postcondition {\n      condition = " + expression + "\n      error_message = \"Not wanted: ${self.tcb_status}.\"\n    }\n  }"
@@ -194,6 +196,7 @@ func TestQuoteVerificationRejects(t *testing.T) {
 }
 
 func TestQuoteInfoFunction(t *testing.T) {
+	t.Parallel()
 	f := newQuoteFixture(t, nil)
 	call := func() string { return "provider::cc::quote_info(" + fileBase64(f.path("quote.bin")) + ")" }
 	mrenclave := make([]byte, 32)

@@ -113,6 +113,7 @@ func tensorCheck(key, tensor string, dims ...int64) knownvalue.Check {
 }
 
 func TestSavedModelLife(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	update := plancheck.ExpectResourceAction(savedModelAddr, plancheck.ResourceActionUpdate)
 	digestChanges, digestStays := statecheck.CompareValue(compare.ValuesDiffer()), statecheck.CompareValue(compare.ValuesSame())
@@ -206,6 +207,7 @@ func TestSavedModelLife(t *testing.T) {
 }
 
 func TestSavedModelImport(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	config := f.config(`outputs = ["scores=predict"]`)
 	id, err := json.Marshal(map[string]any{"source": f.src, "export_dir": f.exported, "model_version": 1})
@@ -240,6 +242,7 @@ func TestSavedModelImport(t *testing.T) {
 }
 
 func TestSavedModelDrift(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	repaired := func(condition string, damage func()) resource.TestStep {
 		return resource.TestStep{
@@ -277,6 +280,7 @@ func TestSavedModelDrift(t *testing.T) {
 // TestSavedModelOnMissing has a state that is shared with machines that have no
 // model: what is missing there is no drift, a changed source is.
 func TestSavedModelOnMissing(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	key := filepath.Join(f.dir, "wrap.key")
 	mustWrite(t, key, bytes.Repeat([]byte{7}, 16), 0o600)
@@ -314,6 +318,7 @@ func TestSavedModelOnMissing(t *testing.T) {
 // TestSavedModelTwoMachines applies one state from two folders: they do not
 // take each other's digest for drift.
 func TestSavedModelTwoMachines(t *testing.T) {
+	t.Parallel()
 	w := newWorkspace(t, (&smodel{src: "graph.pb", exported: "models", t: t}).config())
 	graph := mustRead(t, quickstartGraph)
 	mustWrite(t, filepath.Join(w.dir, "graph.pb"), graph, 0o600)
@@ -333,6 +338,7 @@ func TestSavedModelTwoMachines(t *testing.T) {
 }
 
 func TestSavedModelExistingVersion(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	mustWrite(t, f.file("1"), []byte("somebody's model"), 0o600)
 	accept(t,
@@ -349,6 +355,7 @@ func TestSavedModelExistingVersion(t *testing.T) {
 
 // TestSavedModelDestroyLeavesOthers does not delete what it did not make.
 func TestSavedModelDestroyLeavesOthers(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	w := newWorkspace(t, f.config())
 	w.terraform("apply", "-auto-approve")
@@ -361,6 +368,7 @@ func TestSavedModelDestroyLeavesOthers(t *testing.T) {
 }
 
 func TestSavedModelRejects(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	const wrong = "0000000000000000000000000000000000000000000000000000000000000000"
 	rejects(t, []rejection{
@@ -392,6 +400,7 @@ func TestSavedModelRejects(t *testing.T) {
 
 // TestSavedModelUnknown plans with values that only apply knows.
 func TestSavedModelUnknown(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	config := func(output string) string {
 		return fmt.Sprintf("resource \"terraform_data\" \"is\" { input = { source = %s, dir = %s, output = %q } }\n", quote(f.src), quote(f.exported), output) +
@@ -407,6 +416,7 @@ func TestSavedModelUnknown(t *testing.T) {
 // TestSavedModelChain encrypts a model in the apply that makes it, and again in
 // the apply that changes it.
 func TestSavedModelChain(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	key := newKey(t)
 	keyFile, out := filepath.Join(f.dir, "wrap.key"), filepath.Join(f.dir, "upload", "saved_model.pb")
@@ -434,6 +444,7 @@ resource "cc_encrypted_file" "model" {
 // TestSavedModelURL makes a model of a URL: it is fetched to be published, and
 // not for a plan or a refresh.
 func TestSavedModelURL(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	sum := func() string { return fmt.Sprintf("source_sha256 = \"%x\"", digests(mustRead(t, f.src))["SHA-256"]) }
 	url := "source = " + quote("file://"+f.src)
@@ -481,6 +492,7 @@ func TestSavedModelURL(t *testing.T) {
 // TestSavedModelStalePlan applies a saved plan after the source has changed:
 // what is there then is published, unless the source is pinned.
 func TestSavedModelStalePlan(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	w := newWorkspace(t, f.config())
 	w.terraform("plan", "-out=saved.tfplan")
@@ -503,6 +515,7 @@ func TestSavedModelStalePlan(t *testing.T) {
 // TestSavedModelWarnings reads what Terraform prints: plugin-testing does not
 // show warnings.
 func TestSavedModelWarnings(t *testing.T) {
+	t.Parallel()
 	f := newSModel(t)
 	w := newWorkspace(t, f.config(`inputs = ["input", "pool"]`, `outputs = ["conv1/Relu"]`))
 	expectOutput(t, w.terraform("plan"), "Warning: SavedModel perhaps not what was meant", `no output depends on input "pool" (pool:0).`)
@@ -519,6 +532,7 @@ func TestSavedModelWarnings(t *testing.T) {
 // TestSavedModelCanary looks for the model, its digests and the key of the
 // digest that the state keeps.
 func TestSavedModelCanary(t *testing.T) {
+	t.Parallel()
 	graph := mustRead(t, quickstartGraph)
 	config := func(dir string) string {
 		return (&smodel{t: t, src: dir + "/digits.pb", exported: "planted/models"}).config()

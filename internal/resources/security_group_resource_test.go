@@ -56,6 +56,7 @@ func checkFunc(check func() error) resource.TestCheckFunc {
 }
 
 func TestSecurityGroupLife(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	full := c.groupConfig(`name = "clients"`, `description = "of the demo"`, `key_server_cidrs = ["192.0.2.0/24", "2001:db8::/32"]`, `ssh_cidrs = ["203.0.113.7/32"]`,
 		`ingress_rules = [
@@ -98,6 +99,7 @@ func TestSecurityGroupLife(t *testing.T) {
 
 // TestSecurityGroupNeedsNoRules: client and enclave on one host.
 func TestSecurityGroupNeedsNoRules(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	c.accept(
 		resource.TestStep{Config: c.groupConfig(), Check: c.expectSources("")},
@@ -108,6 +110,7 @@ func TestSecurityGroupNeedsNoRules(t *testing.T) {
 }
 
 func TestSecurityGroupReplaced(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	first := c.groupConfig()
 	c.vpc = c.do("CreateVpc", "VpcId", map[string]string{"CidrBlock": "10.1.0.0/16"})
@@ -119,6 +122,7 @@ func TestSecurityGroupReplaced(t *testing.T) {
 
 // TestSecurityGroupDrift changes each thing behind Terraform's back.
 func TestSecurityGroupDrift(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	config := c.groupConfig(`key_server_cidrs = ["192.0.2.0/24", "198.51.100.0/24"]`, `ssh_cidrs = ["203.0.113.0/24"]`,
 		`ingress_rules = [{ port_range = "8500/8500", source = "10.0.0.0/8" }, { port_range = "8501/8501", source = "10.0.0.0/8" }]`, `tags = { env = "test" }`)
@@ -166,6 +170,7 @@ func TestSecurityGroupDrift(t *testing.T) {
 }
 
 func TestSecurityGroupDeletedOutside(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	config := c.groupConfig(`key_server_cidrs = ["192.0.2.0/24"]`)
 	c.accept(
@@ -178,6 +183,7 @@ func TestSecurityGroupDeletedOutside(t *testing.T) {
 }
 
 func TestSecurityGroupAdoptsNothing(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	c.accept(
 		resource.TestStep{Config: c.groupConfig()},
@@ -193,6 +199,7 @@ func TestSecurityGroupAdoptsNothing(t *testing.T) {
 
 // TestSecurityGroupImportTakesAll imports a group that was made by hand.
 func TestSecurityGroupImportTakesAll(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	group := c.do("CreateSecurityGroup", "SecurityGroupId", map[string]string{"VpcId": c.vpc, "SecurityGroupName": "by-hand"})
 	for _, port := range []string{"4433/4433", "80/80"} {
@@ -208,6 +215,7 @@ func TestSecurityGroupImportTakesAll(t *testing.T) {
 // TestImportOfOtherIds: Alibaba's provider crashes on the id of a rule
 // (aliyun/terraform-provider-alicloud issues 4888, 6179 and 9284).
 func TestImportOfOtherIds(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	for id, want := range map[string]string{
 		"sgr-2ze1": "This is the id of a rule. A rule is imported with its group",
@@ -221,6 +229,7 @@ func TestImportOfOtherIds(t *testing.T) {
 }
 
 func TestSecurityGroupRejects(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	rule := func(fields string) string { return "ingress_rules = [{ " + fields + " }]" }
 	tests := []rejection{
@@ -250,6 +259,7 @@ func TestSecurityGroupRejects(t *testing.T) {
 // TestSecurityGroupFaults throttles each call and loses each answer, with lists
 // that lag behind.
 func TestSecurityGroupFaults(t *testing.T) {
+	t.Parallel()
 	for name, faults := range map[string][]ecssim.Fault{"throttled": everyCallThrottled(), "cut": everyWriteCut()} {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t, ecssim.Options{Latencies: ecssim.Latencies{Consistency: 30 * time.Millisecond}})
@@ -270,12 +280,14 @@ func TestSecurityGroupFaults(t *testing.T) {
 
 // TestSecurityGroupConsistency lets the lists lag behind for five seconds.
 func TestSecurityGroupConsistency(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{Latencies: ecssim.Latencies{Consistency: 5 * time.Second}})
 	config := c.groupConfig(`key_server_cidrs = ["192.0.2.0/24"]`)
 	c.accept(resource.TestStep{Config: config, Check: c.expectSources("4433:192.0.2.0/24")})
 }
 
 func TestSecurityGroupPartOfTheRules(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{Quotas: ecssim.Quotas{Rules: 1, SecurityGroups: 10}})
 	c.accept(
 		resource.TestStep{Config: c.groupConfig(`key_server_cidrs = ["192.0.2.0/24"]`)},
@@ -288,6 +300,7 @@ func TestSecurityGroupPartOfTheRules(t *testing.T) {
 }
 
 func TestSecurityGroupInUse(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	config := c.groupConfig(`timeouts = { delete = "100ms" }`)
 	var id string
@@ -306,6 +319,7 @@ func TestSecurityGroupInUse(t *testing.T) {
 }
 
 func TestSecurityGroupTimeout(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{Latencies: ecssim.Latencies{Consistency: time.Hour}})
 	c.accept(resource.TestStep{
 		Config: c.groupConfig(`timeouts = { create = "100ms" }`), ExpectError: says("to be listed: context deadline exceeded"),
@@ -315,6 +329,7 @@ func TestSecurityGroupTimeout(t *testing.T) {
 // TestWrongCredentialsAreNotAbsence is the regression of a defect of Alibaba's
 // provider: an unknown access key, answered with 404, emptied the state.
 func TestWrongCredentialsAreNotAbsence(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{Keys: map[string]string{ecssim.DefaultAccessKey: ecssim.DefaultSecretKey}})
 	other := newCloud(t, ecssim.Options{Account: "2000000000000002"})
 	config := c.groupConfig()
@@ -339,7 +354,7 @@ func TestCloudSettings(t *testing.T) {
 	accept(t, resource.TestStep{Config: c.provider("region", "Beijing") + group, ExpectError: says("is not the id of a region")})
 	accept(t, resource.TestStep{Config: strings.ReplaceAll(c.provider(), "127.0.0.1", "192.0.2.1") + group, ExpectError: says("plain http is for loopback addresses only")})
 	unknown := "resource \"terraform_data\" \"key\" { input = \"x\" }\n" + strings.Replace(c.provider(), fmt.Sprintf("%q", ecssim.DefaultAccessKey), "terraform_data.key.output", 1)
-	c.credentialsInEnvironment()
+	c.setEnvironment()
 	accept(t, resource.TestStep{Config: unknown + "data \"cc_zones\" \"z\" {}", ExpectError: says("not known before apply: access_key")})
 	// The environment alone suffices.
 	accept(t, resource.TestStep{Config: group})
@@ -348,11 +363,11 @@ func TestCloudSettings(t *testing.T) {
 // TestSecurityGroupCanary runs with DEBUG=sdk as well, under which Alibaba's
 // SDK prints its requests.
 func TestSecurityGroupCanary(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	config := strings.TrimPrefix(c.groupConfig(`name = "planted-name"`, `key_server_cidrs = ["192.0.2.0/24"]`), c.provider())
-	c.credentialsInEnvironment()
-	t.Setenv("DEBUG", "sdk")
 	canary{
+		Env:     append(c.environment(), "DEBUG=sdk"),
 		Config:  config,
 		Planted: "planted-name",
 		Secrets: func(*testing.T, string) map[string][]byte {
@@ -362,6 +377,7 @@ func TestSecurityGroupCanary(t *testing.T) {
 }
 
 func TestSecurityGroupWarnings(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{})
 	w := newWorkspace(t, c.groupConfig(`key_server_cidrs = ["0.0.0.0/0"]`, `ssh_cidrs = ["::/0"]`, `ingress_rules = [{ port_range = "22/22", source = "0.0.0.0/0" }, { port_range = "80/80", source = "0.0.0.0/0" }]`))
 	out := w.terraform("plan")

@@ -35,6 +35,7 @@ func sigstructConfig(file string) string {
 }
 
 func TestSigstructDataSource(t *testing.T) {
+	t.Parallel()
 	const addr = "data.cc_sigstruct.e"
 	check := func(values map[string]knownvalue.Check) []statecheck.StateCheck {
 		var checks []statecheck.StateCheck
@@ -70,6 +71,7 @@ func TestSigstructDataSource(t *testing.T) {
 }
 
 func TestSigstructDataSourceRejects(t *testing.T) {
+	t.Parallel()
 	forged := sigstructFile(t, "v19_release.sig", func(b []byte) { b[960] ^= 1 })
 	short := filepath.Join(t.TempDir(), "short.sig")
 	mustWrite(t, short, mustRead(t, forged)[:1000], 0o600)

@@ -100,6 +100,7 @@ func (r remembered) expect(t *testing.T, changed bool) {
 }
 
 func TestTLSMaterialsLife(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	dir, moved := filepath.Join(root, "new", "ssl_configure"), filepath.Join(root, "moved")
 	var kept, replaced remembered
@@ -179,6 +180,7 @@ func TestTLSMaterialsLife(t *testing.T) {
 }
 
 func TestTLSMaterialsClients(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	third := `additional_client_names = ["batch.example.com", "web.example.com"]`
 	var kept remembered
@@ -225,6 +227,7 @@ func TestTLSMaterialsClients(t *testing.T) {
 
 // TestTLSMaterialsForKeyServer makes what a key server needs: no client, no ssl.cfg, an address that old Gramine accepts.
 func TestTLSMaterialsForKeyServer(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "attestation")
 	config := tlsArguments("directory = "+quote(dir), `server_names = ["attestation.service.com", "localhost", "127.0.0.1"]`, `key_algorithm = "rsa-3072"`,
 		"validity_period_hours = 48", "ca_validity_period_hours = 48", `on_destroy = "delete"`)
@@ -249,6 +252,7 @@ func TestTLSMaterialsForKeyServer(t *testing.T) {
 }
 
 func TestTLSMaterialsNeverOverwrite(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	mustWrite(t, tlsFile(dir, "server/key.pem"), []byte("mine"), 0o600)
 	accept(t,
@@ -263,6 +267,7 @@ func TestTLSMaterialsNeverOverwrite(t *testing.T) {
 
 // TestTLSMaterialsDrift damages one file after the other and expects the plan to say so and the apply to repair it.
 func TestTLSMaterialsDrift(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	config := tlsConfig(dir)
 	steps := []resource.TestStep{{Config: config}}
@@ -309,6 +314,7 @@ func expectBefore(addr, attribute, pattern string) plancheck.PlanCheck {
 
 // TestTLSMaterialsElsewhere is the life of a state that machines without the files share.
 func TestTLSMaterialsElsewhere(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "tls")
 	away := dir + ".away"
 	ignore := tlsConfig(dir, `on_missing = "ignore"`)
@@ -353,6 +359,7 @@ func TestTLSMaterialsElsewhere(t *testing.T) {
 
 // TestTLSMaterialsRenewal lets time pass.
 func TestTLSMaterialsRenewal(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var elapsed atomic.Int64
 	start := time.Now()
@@ -384,6 +391,7 @@ func TestTLSMaterialsRenewal(t *testing.T) {
 
 // TestTLSMaterialsRotation goes from one authority to the next, a stage with each apply.
 func TestTLSMaterialsRotation(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	stage := func(name string) string { return tlsConfig(dir, "ca_rotation = "+quote(name)) }
 	issuing := statecheck.CompareValue(compare.ValuesDiffer())
@@ -446,6 +454,7 @@ func issuerFiles(t *testing.T, name string) (certificate, keyFile string, key []
 }
 
 func TestTLSMaterialsIssuer(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	certificate, keyFile, _ := issuerFiles(t, "Company CA")
 	other, otherKey, _ := issuerFiles(t, "Other CA")
@@ -491,6 +500,7 @@ func TestTLSMaterialsIssuer(t *testing.T) {
 
 // TestTLSMaterialsIssuerWriteOnly gives the authority's key as an ephemeral value.
 func TestTLSMaterialsIssuerWriteOnly(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	certificate, _, key := issuerFiles(t, "Company CA")
 	config := func(name string) string {
@@ -515,6 +525,7 @@ variable "ca_key" {
 }
 
 func TestTLSMaterialsImportThenEmptyPlan(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "tls")
 	_, err := deploy.CreateTLSMaterials(deploy.TLSSpec{
 		Directory: dir, ServerNames: []string{"grpc.tf-serving.service.com"}, ClientName: "client.tf-serving.service.com",
@@ -534,6 +545,7 @@ func TestTLSMaterialsImportThenEmptyPlan(t *testing.T) {
 
 // TestTLSMaterialsImportFromTutorial adopts what the tutorial's script made and puts it right under the same authority.
 func TestTLSMaterialsImportFromTutorial(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "ssl_configure")
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "serving", "tlsmaterials", "testdata", "tutorial"))); err != nil {
 		t.Fatal(err)
@@ -562,6 +574,7 @@ func TestTLSMaterialsImportFromTutorial(t *testing.T) {
 }
 
 func TestTLSMaterialsRejects(t *testing.T) {
+	t.Parallel()
 	base := func(arguments ...string) string {
 		return tlsArguments(append([]string{`directory = "d"`}, arguments...)...)
 	}
@@ -599,6 +612,7 @@ func TestTLSMaterialsRejects(t *testing.T) {
 
 // TestTLSMaterialsUnknown plans with values that only apply knows, for creation and for a change.
 func TestTLSMaterialsUnknown(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	config := func(value string) string {
 		return fmt.Sprintf(`
@@ -629,6 +643,7 @@ resource "cc_tls_materials" "serving" {
 
 // TestTLSMaterialsReachWhatUsesThem renews a certificate and expects that the encrypted ssl.cfg follows in the same apply.
 func TestTLSMaterialsReachWhatUsesThem(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	config := func(name string) string {
 		return fmt.Sprintf(`
@@ -658,6 +673,7 @@ resource "cc_encrypted_file" "config" {
 }
 
 func TestTLSMaterialsCanary(t *testing.T) {
+	t.Parallel()
 	canary{
 		Config:  tlsConfig("planted-directory", `additional_client_names = ["batch.example.com"]`, `on_destroy = "delete"`),
 		Planted: "planted-directory",
@@ -672,6 +688,7 @@ func TestTLSMaterialsCanary(t *testing.T) {
 }
 
 func TestTLSMaterialsCanaryRSA(t *testing.T) {
+	t.Parallel()
 	canary{
 		Config:  tlsArguments(`directory = "planted-directory"`, `server_names = ["a.example.com"]`, `key_algorithm = "rsa-3072"`, `ssl_config = true`, `on_destroy = "delete"`),
 		Planted: "planted-directory",
@@ -686,9 +703,10 @@ func TestTLSMaterialsCanaryRSA(t *testing.T) {
 // TestTLSMaterialsCanaryIssuer looks for the key of a given authority, which comes from a variable on the command line of
 // nobody: Terraform reads it from the environment.
 func TestTLSMaterialsCanaryIssuer(t *testing.T) {
+	t.Parallel()
 	certificate, _, key := issuerFiles(t, "Company CA")
-	t.Setenv("TF_VAR_ca_key", string(key))
 	canary{
+		Env: []string{"TF_VAR_ca_key=" + string(key)},
 		Config: "variable \"ca_key\" {\n  type      = string\n  ephemeral = true\n}\n" +
 			tlsArguments(`directory = "planted-directory"`, `server_names = ["a.example.com"]`, "issuer = { certificate_pem = "+certificate+", private_key_wo = var.ca_key }", `on_destroy = "delete"`),
 		Planted: "planted-directory",
@@ -729,6 +747,7 @@ func addKeySecrets(t *testing.T, secrets map[string][]byte, name string, pem []b
 
 // TestTLSMaterialsWarnings reads what Terraform prints: plugin-testing does not show warnings.
 func TestTLSMaterialsWarnings(t *testing.T) {
+	t.Parallel()
 	w := newWorkspace(t, tlsConfig("tls"))
 	dir := filepath.Join(w.dir, "tls")
 	w.terraform("apply", "-auto-approve")
@@ -750,6 +769,7 @@ func TestTLSMaterialsWarnings(t *testing.T) {
 
 // TestTLSMaterialsReplace asks for a new authority with -replace.
 func TestTLSMaterialsReplace(t *testing.T) {
+	t.Parallel()
 	w := newWorkspace(t, tlsConfig("tls", `on_destroy = "delete"`))
 	w.terraform("apply", "-auto-approve")
 	old := remember(t, filepath.Join(w.dir, "tls"), "ca_cert.pem", "ca_key.pem", "ssl.cfg")

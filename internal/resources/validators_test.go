@@ -10,6 +10,7 @@ import (
 )
 
 func TestValidators(t *testing.T) {
+	t.Parallel()
 	set := words{{"keep", "keeps it"}, {"delete", "deletes it"}}
 	for _, tt := range []struct {
 		name     string

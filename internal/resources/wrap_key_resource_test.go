@@ -60,6 +60,7 @@ func expectAction(addr string, action plancheck.ResourceActionType) resource.Con
 }
 
 func TestWrapKeyLife(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	first := filepath.Join(dir, "keys", "model.key") // a folder that does not exist yet
 	second := filepath.Join(dir, "moved", "model.key")
@@ -112,12 +113,14 @@ func TestWrapKeyLife(t *testing.T) {
 }
 
 func TestWrapKeyIsKept(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "model.key")
 	accept(t, resource.TestStep{Config: wrapKeyConfig(file)})
 	checkKeyFile(t, file)
 }
 
 func TestWrapKeyImportThenEmptyPlan(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "model.key")
 	key := newKey(t)
 	mustWrite(t, file, key[:], 0o600)
@@ -138,6 +141,7 @@ func TestWrapKeyImportThenEmptyPlan(t *testing.T) {
 }
 
 func TestWrapKeyNeverOverwrites(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	occupied, free := filepath.Join(dir, "occupied.key"), filepath.Join(dir, "free.key")
 	other := newKey(t)
@@ -156,6 +160,7 @@ func TestWrapKeyNeverOverwrites(t *testing.T) {
 }
 
 func TestWrapKeyDrift(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file, away := filepath.Join(dir, "model.key"), filepath.Join(dir, "away.key")
 	config := wrapKeyConfig(file)
@@ -203,6 +208,7 @@ func TestWrapKeyDrift(t *testing.T) {
 // TestWrapKeyDestroyWithoutKey shows that a lost key does not keep anybody
 // from destroying, and that another key is not deleted in its place.
 func TestWrapKeyDestroyWithoutKey(t *testing.T) {
+	t.Parallel()
 	w := newWorkspace(t, wrapKeyConfig("model.key", `on_destroy = "delete"`))
 	file := filepath.Join(w.dir, "model.key")
 	w.terraform("apply", "-auto-approve")
@@ -218,6 +224,7 @@ func TestWrapKeyDestroyWithoutKey(t *testing.T) {
 }
 
 func TestWrapKeyRejects(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	rejects(t, []rejection{
 		{"empty path", wrapKeyConfig(""), "value must be the path of a file"},
@@ -234,6 +241,7 @@ func TestWrapKeyRejects(t *testing.T) {
 
 // TestWrapKeyUnknownPath plans with a path that only apply knows.
 func TestWrapKeyUnknownPath(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "model.key")
 	config := fmt.Sprintf(`
 resource "terraform_data" "path" { input = %s }
@@ -249,6 +257,7 @@ resource "cc_wrap_key" "model" { file = terraform_data.path.output }
 }
 
 func TestWrapKeyCanary(t *testing.T) {
+	t.Parallel()
 	canary{
 		Config:  wrapKeyConfig("keys/planted.key", `on_destroy = "delete"`),
 		Planted: "keys/planted.key",
@@ -261,6 +270,7 @@ func TestWrapKeyCanary(t *testing.T) {
 // TestWrapKeyWarnings reads what Terraform prints: plugin-testing does not
 // show warnings.
 func TestWrapKeyWarnings(t *testing.T) {
+	t.Parallel()
 	w := newWorkspace(t, wrapKeyConfig("model.key"))
 	w.terraform("apply", "-auto-approve")
 	file := filepath.Join(w.dir, "model.key")

@@ -29,6 +29,7 @@ func outputs(addr string, want map[string]knownvalue.Check) []statecheck.StateCh
 }
 
 func TestZones(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, ecssim.Options{SoldOutZones: []string{"cn-beijing-i"}})
 	c.accept(
 		resource.TestStep{Config: c.provider() + `data "cc_zones" "z" {}`, ConfigStateChecks: outputs("data.cc_zones.z", map[string]knownvalue.Check{
