@@ -43,6 +43,7 @@ var table = map[string]rule{
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
 	},
+	"internal/keysource": {thirdParty: []string{"golang.org/x/sys"}},
 	"internal/remote": {
 		ours:       []string{"internal/atomicfile"},
 		thirdParty: []string{"golang.org/x/crypto/ssh", "github.com/pkg/sftp", "golang.org/x/sys"},
