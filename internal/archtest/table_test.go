@@ -22,8 +22,16 @@ var table = map[string]rule{
 		thirdParty: []string{"github.com/fxamacker/cbor/v2"},
 	},
 	"internal/serving/tlsmaterials": {},
-	"internal/serving/savedmodel":   {thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"}},
-	"internal/serving/graphtext":    {thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"}},
+	"internal/serving/graphwire":    {thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"}},
+	"internal/serving/graphopt": {
+		ours:       []string{"internal/serving/graphwire"},
+		thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"},
+	},
+	"internal/serving/savedmodel": {
+		ours:       []string{"internal/serving/graphwire", "internal/serving/graphopt"},
+		thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"},
+	},
+	"internal/serving/graphtext": {thirdParty: []string{"google.golang.org/protobuf/encoding/protowire"}},
 
 	// A leaf for everyone who writes files.
 	"internal/atomicfile": {},
@@ -37,7 +45,7 @@ var table = map[string]rule{
 	"internal/keyserver": {
 		ours: []string{
 			"internal/sgxcrypto/ratls", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
-			"internal/sgxcrypto/quote", "internal/atomicfile",
+			"internal/sgxcrypto/quote", "internal/atomicfile", "internal/keysource",
 			"internal/keyserver/admission", "internal/keyserver/audit", "internal/keyserver/console",
 			"internal/keyserver/metrics", "internal/keyserver/protocol", "internal/keyserver/statefile",
 		},
@@ -54,7 +62,7 @@ var table = map[string]rule{
 		ours:       []string{"internal/atomicfile", "internal/keyserver/filelock"},
 		thirdParty: []string{"golang.org/x/mod/sumdb/note"},
 	},
-	"internal/keyserver/console":   {},
+	"internal/keyserver/console":   {ours: []string{"internal/keyserver/admission"}},
 	"internal/keyserver/filelock":  {},
 	"internal/keyserver/metrics":   {},
 	"internal/keyserver/protocol":  {},
@@ -92,7 +100,7 @@ var table = map[string]rule{
 	},
 	"cmd/ccctl": {
 		ours: []string{
-			"internal/deploy", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
+			"internal/deploy", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
 		},
 		thirdParty: []string{
 			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",
@@ -112,8 +120,9 @@ var table = map[string]rule{
 	},
 
 	// Tests only.
-	"internal/archtest":   {},
-	"internal/testshared": {},
+	"internal/archtest":          {},
+	"internal/testshared":        {},
+	"internal/serving/graphtest": {thirdParty: []string{"google.golang.org/protobuf"}},
 	"internal/testhost": {
 		ours:       []string{"internal/testshared"},
 		thirdParty: []string{"golang.org/x/crypto/ssh"},
@@ -140,12 +149,12 @@ var impure = map[string][]string{
 var binaries = map[string][]string{
 	// Package testing itself comes with go-plugin, which the framework serves through.
 	".": {
-		module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/cmd/ccsim",
+		module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/internal/serving/graphtest", module + "/cmd/ccsim",
 		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",
 		"pgregory.net/rapid", "github.com/google/go-cmp", "net/http/httptest", "net/http/pprof",
 	},
 	"./cmd/ccctl": {
-		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/cmd/ccsim",
+		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/internal/serving/graphtest", module + "/cmd/ccsim",
 		module + "/internal/provider", module + "/internal/resources",
 		"github.com/hashicorp/terraform-plugin-framework", "github.com/hashicorp/terraform-plugin-go",
 		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",

@@ -6,51 +6,23 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
-	"google.golang.org/protobuf/types/dynamicpb"
-)
 
-// descriptors are TensorFlow's own.
-var descriptors = sync.OnceValues(func() (*protoregistry.Files, error) {
-	data, err := os.ReadFile("../savedmodel/testdata/tensorflow.protoset")
-	if err != nil {
-		return nil, err
-	}
-	var set descriptorpb.FileDescriptorSet
-	if err := proto.Unmarshal(data, &set); err != nil {
-		return nil, err
-	}
-	return protodesc.NewFiles(&set)
-})
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtest"
+)
 
 func descriptor(tb testing.TB, name string) protoreflect.Descriptor {
 	tb.Helper()
-	files, err := descriptors()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	d, err := files.FindDescriptorByName(protoreflect.FullName("tensorflow." + name))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return d
+	return graphtest.Descriptor(tb, protoreflect.FullName("tensorflow."+name))
 }
 
 func newGraph(tb testing.TB) proto.Message {
 	tb.Helper()
-	d, ok := descriptor(tb, "GraphDef").(protoreflect.MessageDescriptor)
-	if !ok {
-		tb.Fatal("GraphDef is not a message")
-	}
-	return dynamicpb.NewMessage(d)
+	return graphtest.NewMessage(tb, "tensorflow.GraphDef").Interface()
 }
 
 func binary(text string) ([]byte, error) { return Binary(strings.NewReader(text), int64(len(text))) }

@@ -7,6 +7,8 @@ import (
 	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
 )
 
 // MaxSize is the largest SavedModel that TensorFlow reads: protocol buffers
@@ -46,7 +48,7 @@ func (e *SizeError) Error() string {
 
 // Conversion is a conversion that has been checked and not yet written.
 type Conversion struct {
-	g              *graph
+	g              *graphwire.Graph
 	prefix, suffix []byte
 	report         Report
 }
@@ -64,12 +66,12 @@ func Prepare(r io.ReaderAt, size int64, opts Options) (*Conversion, error) {
 		return nil, fmt.Errorf("read graph: %w", err)
 	}
 	if kind != FrozenGraph {
-		return nil, fmt.Errorf("read graph: %w", formatErrorf(-1, "%s", kind.notFrozen()))
+		return nil, fmt.Errorf("read graph: %w", graphwire.FormatErrorf(-1, "%s", kind.notFrozen()))
 	}
 	if size > MaxSize {
 		return nil, fmt.Errorf("convert graph: %w", &SizeError{Size: size})
 	}
-	g, err := openGraph(r, size)
+	g, err := graphwire.OpenGraph(r, size)
 	if err != nil {
 		return nil, fmt.Errorf("read graph: %w", err)
 	}
@@ -82,12 +84,12 @@ func Prepare(r io.ReaderAt, size int64, opts Options) (*Conversion, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make signature: %w", err)
 	}
-	warnings, err := g.checkServable(inputs, outputs)
+	warnings, err := checkServable(g, inputs, outputs)
 	if err != nil {
 		return nil, fmt.Errorf("check graph: %w", err)
 	}
 	c := &Conversion{g: g, report: Report{
-		Inputs: signatureTensors(inputs), Outputs: signatureTensors(outputs), Nodes: len(g.nodes), Warnings: warnings,
+		Inputs: signatureTensors(inputs), Outputs: signatureTensors(outputs), Nodes: len(g.Nodes), Warnings: warnings,
 	}}
 	c.prefix, c.suffix = envelope(size, encodeSignature(inputs, outputs))
 	c.report.Size = int64(len(c.prefix)) + size + int64(len(c.suffix))
@@ -114,8 +116,8 @@ const copyBuffer = 256 << 10
 // WriteTo writes the SavedModel. It can be called again and writes the same
 // bytes.
 func (c *Conversion) WriteTo(dst io.Writer) (int64, error) {
-	size := c.g.end - c.g.start
-	graph := io.NewSectionReader(c.g.w.r, c.g.start, size)
+	size := c.g.End - c.g.Start
+	graph := io.NewSectionReader(c.g.W.R, c.g.Start, size)
 	buf := make([]byte, min(size, copyBuffer))
 	written := int64(0)
 	for _, part := range []io.Reader{bytes.NewReader(c.prefix), graph, bytes.NewReader(c.suffix)} {
@@ -168,11 +170,11 @@ const (
 // version, for none wrote it, and nothing of the converter's own, so that a
 // later release does not make every model a new file.
 func envelope(graphSize int64, signature []byte) (prefix, suffix []byte) {
-	meta := appendBytes(nil, metaInfo, appendString(nil, metaInfoTags, Tag))
+	meta := graphwire.AppendBytes(nil, metaInfo, graphwire.AppendString(nil, metaInfoTags, Tag))
 	meta = protowire.AppendTag(meta, metaGraph, protowire.BytesType)
 	meta = protowire.AppendVarint(meta, uint64(graphSize)) // Not negative.
-	entry := appendBytes(appendString(nil, mapKey, SignatureKey), mapValue, signature)
-	suffix = appendBytes(nil, metaSignatures, entry)
+	entry := graphwire.AppendBytes(graphwire.AppendString(nil, graphwire.MapKey, SignatureKey), graphwire.MapValue, signature)
+	suffix = graphwire.AppendBytes(nil, metaSignatures, entry)
 
 	prefix = protowire.AppendTag(nil, savedModelSchema, protowire.VarintType)
 	prefix = protowire.AppendVarint(prefix, schemaVersion1)

@@ -15,6 +15,10 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ccctl/terraform-provider-cc/internal/testshared"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtest"
 )
 
 func convertBytes(tb testing.TB, data []byte, inputs, outputs string) ([]byte, *Report) {
@@ -39,28 +43,6 @@ func convertBytes(tb testing.TB, data []byte, inputs, outputs string) ([]byte, *
 	return out.Bytes(), report
 }
 
-// parse reads a message with the ordinary library and TensorFlow's descriptors.
-func parse(tb testing.TB, name protoreflect.FullName, data []byte) protoreflect.Message {
-	tb.Helper()
-	m := newMessage(tb, name)
-	if err := proto.Unmarshal(data, m.Interface()); err != nil {
-		tb.Fatal(err)
-	}
-	return m
-}
-
-// get follows fields by name.
-func get(m protoreflect.Message, names ...protoreflect.Name) protoreflect.Value {
-	var v protoreflect.Value
-	for i, name := range names {
-		if i > 0 {
-			m = v.Message()
-		}
-		v = m.Get(m.Descriptor().Fields().ByName(name))
-	}
-	return v
-}
-
 // TestConvertBytes writes the result down from the message definitions: a change
 // would make every published model a new file and is never an accident.
 func TestConvertBytes(t *testing.T) {
@@ -69,7 +51,7 @@ func TestConvertBytes(t *testing.T) {
 		"\x0a\x27\x0a\x05input\x12\x1e\x0a\x07input:0\x10\x01" + shape +
 		"\x12\x2b\x0a\x07predict\x12\x20\x0a\x09predict:0\x10\x01" + shape +
 		"\x1a\x1atensorflow/serving/predict"
-	data := tiny()
+	data := graphtest.Tiny()
 	if len(data) != 0x69 || len(signature) != 0x72 {
 		t.Fatalf("graph of %#x bytes, signature of %#x", len(data), len(signature))
 	}
@@ -106,22 +88,22 @@ func TestConvertKeepsTheGraph(t *testing.T) {
 		t.Run(filepath.Base(tt.file), func(t *testing.T) {
 			data := readFile(t, tt.file)
 			got, report := convertBytes(t, data, tt.inputs, tt.outputs)
-			model := parse(t, "tensorflow.SavedModel", got)
-			if v := get(model, "saved_model_schema_version").Int(); v != 1 {
+			model := graphtest.Parse(t, "tensorflow.SavedModel", got)
+			if v := graphtest.Get(model, "saved_model_schema_version").Int(); v != 1 {
 				t.Errorf("schema version %d", v)
 			}
-			graphs := get(model, "meta_graphs").List()
+			graphs := graphtest.Get(model, "meta_graphs").List()
 			if graphs.Len() != 1 {
 				t.Fatalf("%d graphs", graphs.Len())
 			}
 			meta := graphs.Get(0).Message()
-			if tags := get(meta, "meta_info_def", "tags").List(); tags.Len() != 1 || tags.Get(0).String() != "serve" {
+			if tags := graphtest.Get(meta, "meta_info_def", "tags").List(); tags.Len() != 1 || tags.Get(0).String() != "serve" {
 				t.Errorf("tags %v", tags)
 			}
-			if want := parse(t, "tensorflow.GraphDef", data); !proto.Equal(want.Interface(), get(meta, "graph_def").Message().Interface()) {
+			if want := graphtest.Parse(t, "tensorflow.GraphDef", data); !proto.Equal(want.Interface(), graphtest.Get(meta, "graph_def").Message().Interface()) {
 				t.Error("the graph differs")
 			}
-			checkSignature(t, get(meta, "signature_def").Map(), report)
+			checkSignature(t, graphtest.Get(meta, "signature_def").Map(), report)
 			info, err := Inspect(bytes.NewReader(got), int64(len(got)))
 			if err != nil || !info.Servable || info.Kind != SavedModel {
 				t.Fatalf("%+v, %v", info, err)
@@ -150,23 +132,23 @@ func checkSignature(t *testing.T, signatures protoreflect.Map, report *Report) {
 		t.Fatalf("%d signatures", signatures.Len())
 	}
 	s := signatures.Get(protoreflect.ValueOfString("serving_default").MapKey()).Message()
-	if method := get(s, "method_name").String(); method != "tensorflow/serving/predict" {
+	if method := graphtest.Get(s, "method_name").String(); method != "tensorflow/serving/predict" {
 		t.Errorf("method %q", method)
 	}
 	for side, tensors := range map[protoreflect.Name][]SignatureTensor{"inputs": report.Inputs, "outputs": report.Outputs} {
-		m := get(s, side).Map()
+		m := graphtest.Get(s, side).Map()
 		if m.Len() != len(tensors) {
 			t.Errorf("%d %s, report has %d", m.Len(), side, len(tensors))
 		}
 		for _, want := range tensors {
 			info := m.Get(protoreflect.ValueOfString(want.Key).MapKey()).Message()
-			shape := Shape{Known: !get(info, "tensor_shape", "unknown_rank").Bool()}
-			dims := get(info, "tensor_shape", "dim").List()
+			shape := Shape{Known: !graphtest.Get(info, "tensor_shape", "unknown_rank").Bool()}
+			dims := graphtest.Get(info, "tensor_shape", "dim").List()
 			for i := range dims.Len() {
-				shape.Dims = append(shape.Dims, get(dims.Get(i).Message(), "size").Int())
+				shape.Dims = append(shape.Dims, graphtest.Get(dims.Get(i).Message(), "size").Int())
 			}
 			got := SignatureTensor{
-				Key: want.Key, Tensor: get(info, "name").String(), DType: DataType(get(info, "dtype").Enum()), Shape: shape,
+				Key: want.Key, Tensor: graphtest.Get(info, "name").String(), DType: DataType(graphtest.Get(info, "dtype").Enum()), Shape: shape,
 			}
 			if got.Tensor != want.Tensor || got.DType != want.DType || got.Shape.String() != want.Shape.String() {
 				t.Errorf("%s: got %+v, want %+v", side, got, want)
@@ -203,11 +185,11 @@ func TestEmbeddedGraphErrors(t *testing.T) {
 // TestUnknownFieldsAreKept has fields that no TensorFlow knows yet, in the graph
 // and in a node.
 func TestUnknownFieldsAreKept(t *testing.T) {
-	future := appendString(nil, 1000, "of a later TensorFlow")
-	node := nodeDef("predict", "Relu", []string{"input"}, typeAttr("T", Float32))
+	future := graphwire.AppendString(nil, 1000, "of a later TensorFlow")
+	node := graphtest.Node("predict", "Relu", []string{"input"}, graphtest.TypeAttr("T", Float32))
 	_, _, n := protowire.ConsumeTag(node)
 	body, _ := protowire.ConsumeBytes(node[n:])
-	data := graphDef(placeholder("input", Float32), future, appendBytes(nil, graphNode, append(body, future...)))
+	data := graphtest.Graph(graphtest.Placeholder("input", Float32), future, graphwire.AppendBytes(nil, graphwire.GraphNode, append(body, future...)))
 	got, _ := convertBytes(t, data, "", "")
 	if !bytes.Contains(got, data) || bytes.Count(got, future) != 2 {
 		t.Error("unknown fields are gone")
@@ -216,32 +198,32 @@ func TestUnknownFieldsAreKept(t *testing.T) {
 
 func TestSizeLimit(t *testing.T) {
 	header := func(weight int64) []byte {
-		content := protowire.AppendVarint(protowire.AppendTag(nil, tensorContent, protowire.BytesType), uint64(weight))
-		value := protowire.AppendTag(nil, attrTensor, protowire.BytesType)
+		content := protowire.AppendVarint(protowire.AppendTag(nil, graphwire.TensorContent, protowire.BytesType), uint64(weight))
+		value := protowire.AppendTag(nil, graphwire.AttrTensor, protowire.BytesType)
 		value = protowire.AppendVarint(value, uint64(int64(len(content))+weight))
 		value = append(value, content...)
-		entry := appendString(nil, mapKey, "value")
-		entry = protowire.AppendTag(entry, mapValue, protowire.BytesType)
+		entry := graphwire.AppendString(nil, graphwire.MapKey, "value")
+		entry = protowire.AppendTag(entry, graphwire.MapValue, protowire.BytesType)
 		entry = protowire.AppendVarint(entry, uint64(int64(len(value))+weight))
 		entry = append(entry, value...)
-		node := appendString(appendString(nil, nodeName, "w"), nodeOp, "Const")
-		node = protowire.AppendTag(node, nodeAttr, protowire.BytesType)
+		node := graphwire.AppendString(graphwire.AppendString(nil, graphwire.NodeName, "w"), graphwire.NodeOp, "Const")
+		node = protowire.AppendTag(node, graphwire.NodeAttr, protowire.BytesType)
 		node = protowire.AppendVarint(node, uint64(int64(len(entry))+weight))
 		node = append(node, entry...)
-		b := protowire.AppendTag(nil, graphNode, protowire.BytesType)
+		b := protowire.AppendTag(nil, graphwire.GraphNode, protowire.BytesType)
 		b = protowire.AppendVarint(b, uint64(int64(len(node))+weight))
 		return append(b, node...)
 	}
-	file := func(total int64) (segments, int64) {
-		rest := tiny()
+	file := func(total int64) (graphtest.Segments, int64) {
+		rest := graphtest.Tiny()
 		weight := total - int64(len(rest))
 		weight -= int64(len(header(weight)))
 		h := header(weight)
-		return segments{{data: h}, {at: int64(len(h)), zeros: weight}, {at: int64(len(h)) + weight, data: rest}},
+		return graphtest.Segments{{Data: h}, {At: int64(len(h)), Zeros: weight}, {At: int64(len(h)) + weight, Data: rest}},
 			int64(len(h)) + weight + int64(len(rest))
 	}
-	_, small := convertBytes(t, tiny(), "", "")
-	overhead := small.Size - int64(len(tiny())) + 4 + 4 // two lengths of five bytes for one of one byte and one of two
+	_, small := convertBytes(t, graphtest.Tiny(), "", "")
+	overhead := small.Size - int64(len(graphtest.Tiny())) + 4 + 4 // two lengths of five bytes for one of one byte and one of two
 	f, size := file(MaxSize - overhead + 1)
 	c, err := Prepare(f, size, Options{})
 	if err != nil {
@@ -261,7 +243,7 @@ func TestSizeLimit(t *testing.T) {
 }
 
 func TestWriteErrors(t *testing.T) {
-	data := tiny()
+	data := graphtest.Tiny()
 	c, err := Prepare(bytes.NewReader(data), int64(len(data)), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -282,7 +264,7 @@ func TestWriteErrors(t *testing.T) {
 
 // TestGraphShrinksWhileWritten must not end in a SavedModel that is too short.
 func TestGraphShrinksWhileWritten(t *testing.T) {
-	data := tiny()
+	data := graphtest.Tiny()
 	r := &shrinking{data: data}
 	c, err := Prepare(r, int64(len(data)), Options{})
 	if err != nil {

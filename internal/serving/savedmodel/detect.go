@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
 )
 
 // Kind is what a model file is, judged by its content.
@@ -77,21 +79,21 @@ var foreign = []struct {
 // of reading.
 func Detect(r io.ReaderAt, size int64) (Kind, error) {
 	if size <= 0 {
-		return 0, formatErrorf(-1, "the file is empty")
+		return 0, graphwire.FormatErrorf(-1, "the file is empty")
 	}
 	head := make([]byte, min(size, 512))
-	if err := readFull(r, head, 0); err != nil {
+	if err := graphwire.ReadFull(r, head, 0); err != nil {
 		return 0, err
 	}
 	for _, f := range foreign {
 		if len(head) > f.offset && bytes.HasPrefix(head[f.offset:], []byte(f.magic)) {
-			return 0, formatErrorf(-1, "this is %s", f.what)
+			return 0, graphwire.FormatErrorf(-1, "this is %s", f.what)
 		}
 	}
 	if kind := detectText(head); kind != 0 {
 		return kind, nil
 	}
-	return detectBinary(newWindow(r, size))
+	return detectBinary(graphwire.NewWindow(r, size))
 }
 
 // detectText recognises the first field of the two messages in text form.
@@ -120,23 +122,23 @@ func detectText(head []byte) Kind {
 
 // detectBinary tells the messages apart by the wire types of their fields:
 // field 1 is a number in SavedModel and a message in GraphDef.
-func detectBinary(w *window) (Kind, error) {
-	m := message{w: w, name: "file", end: w.size}
+func detectBinary(w *graphwire.Window) (Kind, error) {
+	m := graphwire.NewMessage(w, "file", 0, w.Size)
 	var kind Kind
 	var foreign string
 	graphs := false
-	err := m.each(func(f field) error {
-		varint := f.typ == protowire.VarintType
+	err := m.Each(func(f graphwire.Field) error {
+		varint := f.Typ == protowire.VarintType
 		switch {
-		case f.num == 1 && varint && f.value > 2:
+		case f.Num == 1 && varint && f.Value > 2:
 			foreign = "an ONNX model, perhaps: export a frozen graph or convert it with onnx-tf"
-		case f.num == 1 && varint:
+		case f.Num == 1 && varint:
 			kind = SavedModel
-		case f.num == 1 && !varint, f.num == 3 && varint, f.num == 4:
+		case f.Num == 1 && !varint, f.Num == 3 && varint, f.Num == 4:
 			if kind == 0 {
 				kind = FrozenGraph
 			}
-		case f.num == 2:
+		case f.Num == 2:
 			graphs = true
 		}
 		if kind != 0 || foreign != "" {
@@ -146,7 +148,7 @@ func detectBinary(w *window) (Kind, error) {
 	})
 	switch {
 	case foreign != "":
-		return 0, formatErrorf(-1, "this is neither a frozen graph nor a SavedModel but %s", foreign)
+		return 0, graphwire.FormatErrorf(-1, "this is neither a frozen graph nor a SavedModel but %s", foreign)
 	case kind != 0:
 		return kind, nil
 	case err != nil:
@@ -154,5 +156,5 @@ func detectBinary(w *window) (Kind, error) {
 	case graphs:
 		return SavedModel, nil // without a schema version
 	}
-	return 0, formatErrorf(-1, "this is neither a frozen graph nor a SavedModel")
+	return 0, graphwire.FormatErrorf(-1, "this is neither a frozen graph nor a SavedModel")
 }

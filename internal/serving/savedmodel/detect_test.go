@@ -11,6 +11,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/ccctl/terraform-provider-cc/internal/testshared"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtest"
 )
 
 func TestDetect(t *testing.T) {
@@ -23,9 +27,9 @@ func TestDetect(t *testing.T) {
 		data string
 		want string // kind, or what is said instead
 	}{
-		{"graph", string(tiny()), "frozen graph"},
-		{"graph with versions first", string(graphDef(versionsDef(3), tiny())), "frozen graph"},
-		{"graph with library first", string(graphDef([]byte{0x12, 0}, tiny())), "frozen graph"},
+		{"graph", string(graphtest.Tiny()), "frozen graph"},
+		{"graph with versions first", string(graphtest.Graph(graphtest.Versions(3), graphtest.Tiny())), "frozen graph"},
+		{"graph with library first", string(graphtest.Graph([]byte{0x12, 0}, graphtest.Tiny())), "frozen graph"},
 		{"saved model", "\x08\x01\x12\x00", "SavedModel"},
 		{"saved model without schema version", "\x12\x00", "SavedModel"},
 		{"text graph", "node {\n  name: \"a\"\n}\n", "frozen graph in text form"},
@@ -33,7 +37,7 @@ func TestDetect(t *testing.T) {
 		{"text graph that starts with versions", "versions: < producer: 1 >", "frozen graph in text form"},
 		{"text saved model", "saved_model_schema_version: 1\n", "SavedModel in text form"},
 		{"other text", "hello: world", "neither a frozen graph nor a SavedModel: offset 2: file: field 13 is a group"},
-		{"onnx", string(graphDef(varint(1, 8), appendString(nil, 2, "pytorch"))), "this is neither a frozen graph nor a SavedModel but an ONNX model, perhaps"},
+		{"onnx", string(graphtest.Graph(varint(1, 8), graphwire.AppendString(nil, 2, "pytorch"))), "this is neither a frozen graph nor a SavedModel but an ONNX model, perhaps"},
 		{"empty", "", "the file is empty"},
 		{"hdf5", "\x89HDF\r\n\x1a\n" + zeros, "this is a Keras HDF5 file: load it with Keras"},
 		{"zip", "PK\x03\x04" + zeros, "this is a zip archive"},

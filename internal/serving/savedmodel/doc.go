@@ -39,10 +39,4 @@
 // "input", and with one output "predict", because those are the keys which the
 // clients of the Confidential Computing Zoo's tutorial send; several are keyed by
 // their nodes' names.
-//
-// # Input is hostile
-//
-// Every length is held against what remains of its enclosing message before
-// anything is read or allocated, strings and node counts are limited, and
-// nesting is as deep as the schema, never as the file wants.
 package savedmodel

@@ -9,14 +9,18 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ccctl/terraform-provider-cc/internal/testshared"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtest"
 )
 
 // seeds adds the small graphs there are; none at all is an error. Large ones
 // would only keep the fuzzer busy with their weights.
 func seeds(f *testing.F) {
 	f.Helper()
-	f.Add(tiny())
-	out, _ := convertBytes(f, tiny(), "", "")
+	f.Add(graphtest.Tiny())
+	out, _ := convertBytes(f, graphtest.Tiny(), "", "")
 	f.Add(out)
 	if _, err := os.Stat("../../../../shared"); err != nil {
 		return
@@ -56,7 +60,7 @@ func FuzzConvert(f *testing.F) {
 			return
 		}
 		spec := func(s SignatureTensor) []TensorSpec {
-			node, port, ok := splitTensorName(s.Tensor)
+			node, port, ok := graphwire.SplitTensorName(s.Tensor)
 			if !ok {
 				return nil
 			}
@@ -74,8 +78,8 @@ func FuzzConvert(f *testing.F) {
 		if int64(out.Len()) != report.Size || !bytes.Contains(out.Bytes(), data) {
 			t.Fatal("the graph is not in the SavedModel")
 		}
-		model := newMessage(t, "tensorflow.SavedModel")
-		graph := newMessage(t, "tensorflow.GraphDef")
+		model := graphtest.NewMessage(t, "tensorflow.SavedModel")
+		graph := graphtest.NewMessage(t, "tensorflow.GraphDef")
 		if err := proto.Unmarshal(data, graph.Interface()); err != nil {
 			return // inside a field that conversion does not look at
 		}

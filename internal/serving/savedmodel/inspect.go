@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
 )
 
 // GraphInfo is what can be told about a model file without running it.
@@ -70,14 +72,14 @@ func Inspect(r io.ReaderAt, size int64) (*GraphInfo, error) {
 		return nil, fmt.Errorf("inspect model: %w", err)
 	}
 	info := &GraphInfo{Kind: kind, Size: size, Problems: []Problem{}, Warnings: []string{}}
-	w := newWindow(r, size)
+	w := graphwire.NewWindow(r, size)
 	switch kind {
 	case FrozenGraph:
 		err = info.frozen(w)
 	case SavedModel:
 		err = info.savedModel(w)
 	case FrozenGraphText, SavedModelText:
-		err = formatErrorf(-1, "%s", kind.notFrozen())
+		err = graphwire.FormatErrorf(-1, "%s", kind.notFrozen())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("inspect model: %w", err)
@@ -86,8 +88,8 @@ func Inspect(r io.ReaderAt, size int64) (*GraphInfo, error) {
 	return info, nil
 }
 
-func (info *GraphInfo) frozen(w *window) error {
-	g, err := readGraph(w, 0, w.size)
+func (info *GraphInfo) frozen(w *graphwire.Window) error {
+	g, err := graphwire.ReadGraph(w, 0, w.Size)
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func (info *GraphInfo) frozen(w *window) error {
 		info.Problems = append(info.Problems, Problem{Reason: "every node is consumed by another, so no output stands out", Remedy: "name the outputs"})
 		return nil
 	}
-	warnings, err := g.checkServable(inputs, outputs)
+	warnings, err := checkServable(g, inputs, outputs)
 	info.Warnings = append(info.Warnings, warnings...)
 	return info.problem(err)
 }
@@ -117,25 +119,25 @@ func (info *GraphInfo) problem(err error) error {
 }
 
 // describe counts the nodes of a graph and lists its ends.
-func (info *GraphInfo) describe(g *graph) (inputs, outputs []resolved, err error) {
-	info.Nodes += len(g.nodes)
-	info.Producer, info.MinConsumer = g.producer, g.minConsume
+func (info *GraphInfo) describe(g *graphwire.Graph) (inputs, outputs []resolved, err error) {
+	info.Nodes += len(g.Nodes)
+	info.Producer, info.MinConsumer = g.Producer, g.MinConsume
 	info.Functions, info.Variables = []string{}, []string{}
 	info.Inputs, info.Outputs = []SignatureTensor{}, []SignatureTensor{}
 	counts := map[string]*OpCount{}
-	for i := range g.nodes {
-		n := &g.nodes[i]
-		c := counts[n.op]
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		c := counts[n.Op]
 		if c == nil {
-			c = &OpCount{Op: n.op}
-			counts[n.op] = c
+			c = &OpCount{Op: n.Op}
+			counts[n.Op] = c
 		}
 		c.Count++
-		c.Bytes += n.end - n.start
-		if needsState[n.op] == "variable" && len(info.Variables) < maxListed {
-			info.Variables = append(info.Variables, n.name)
+		c.Bytes += n.End - n.Start
+		if needsState[n.Op] == "variable" && len(info.Variables) < graphwire.MaxListed {
+			info.Variables = append(info.Variables, n.Name)
 		}
-		if strings.HasPrefix(n.op, "FusedBatchNorm") && !strings.Contains(n.op, "Grad") || n.op == "BatchNormWithGlobalNormalization" {
+		if strings.HasPrefix(n.Op, "FusedBatchNorm") && !strings.Contains(n.Op, "Grad") || n.Op == "BatchNormWithGlobalNormalization" {
 			info.BatchNorms++
 		}
 	}
@@ -145,17 +147,17 @@ func (info *GraphInfo) describe(g *graph) (inputs, outputs []resolved, err error
 	slices.SortFunc(info.Operations, func(x, y OpCount) int {
 		return cmp.Or(cmp.Compare(y.Bytes, x.Bytes), strings.Compare(x.Op, y.Op))
 	})
-	for _, f := range g.functions {
-		info.Functions = append(info.Functions, f.name)
+	for _, f := range g.Functions {
+		info.Functions = append(info.Functions, f.Name)
 	}
 	in := newInference(g)
-	for _, i := range g.placeholders() {
-		if inputs, err = appendTensor(inputs, in, edge{node: i}); err != nil {
+	for _, i := range placeholders(g) {
+		if inputs, err = appendTensor(inputs, in, graphwire.Edge{Node: i}); err != nil {
 			return nil, nil, err
 		}
 	}
-	for _, i := range g.sinks() {
-		if outputs, err = appendTensor(outputs, in, edge{node: i}); err != nil {
+	for _, i := range sinks(g) {
+		if outputs, err = appendTensor(outputs, in, graphwire.Edge{Node: i}); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -166,39 +168,39 @@ func (info *GraphInfo) describe(g *graph) (inputs, outputs []resolved, err error
 
 // appendTensor appends a tensor with what is known of it; its key is its
 // node's name.
-func appendTensor(list []resolved, in *inference, at edge) ([]resolved, error) {
+func appendTensor(list []resolved, in *inference, at graphwire.Edge) ([]resolved, error) {
 	t, err := in.of(at)
 	if err != nil {
 		return nil, err
 	}
 	return append(list, resolved{at: at, SignatureTensor: SignatureTensor{
-		Key: in.g.nodes[at.node].name, Tensor: in.g.tensorName(at), DType: t.DType, Shape: t.Shape,
+		Key: in.g.Nodes[at.Node].Name, Tensor: in.g.TensorName(at), DType: t.DType, Shape: t.Shape,
 	}}), nil
 }
 
 // savedModel describes the graphs of a SavedModel, and its state as that of the
 // graph tagged "serve".
-func (info *GraphInfo) savedModel(w *window) error {
-	m := message{w: w, name: "SavedModel", end: w.size}
-	var serving *graph
-	err := m.each(func(f field) error {
-		switch f.num {
+func (info *GraphInfo) savedModel(w *graphwire.Window) error {
+	m := graphwire.NewMessage(w, "SavedModel", 0, w.Size)
+	var serving *graphwire.Graph
+	err := m.Each(func(f graphwire.Field) error {
+		switch f.Num {
 		case savedModelSchema:
-			return m.want(f, protowire.VarintType)
+			return m.Want(f, protowire.VarintType)
 		case savedModelGraphs:
-			if err := m.want(f, protowire.BytesType); err != nil {
+			if err := m.Want(f, protowire.BytesType); err != nil {
 				return err
 			}
-			if len(info.MetaGraphs) == maxListed {
-				return formatErrorf(f.start, "SavedModel: more than %d graphs", maxListed)
+			if len(info.MetaGraphs) == graphwire.MaxListed {
+				return graphwire.FormatErrorf(f.Start, "SavedModel: more than %d graphs", graphwire.MaxListed)
 			}
-			meta, at, err := readMetaGraph(m.sub(f, "MetaGraphDef"))
+			meta, at, err := readMetaGraph(m.Sub(f, "MetaGraphDef"))
 			if err != nil {
 				return err
 			}
 			info.MetaGraphs = append(info.MetaGraphs, meta)
-			if at.num != 0 && (serving == nil || slices.Equal(meta.Tags, []string{Tag})) {
-				serving, err = readGraph(w, at.off, at.end())
+			if at.Num != 0 && (serving == nil || slices.Equal(meta.Tags, []string{Tag})) {
+				serving, err = graphwire.ReadGraph(w, at.Off, at.End())
 			}
 			return err
 		}
@@ -208,40 +210,40 @@ func (info *GraphInfo) savedModel(w *window) error {
 		return err
 	}
 	if serving == nil {
-		return formatErrorf(-1, "the SavedModel has no graph")
+		return graphwire.FormatErrorf(-1, "the SavedModel has no graph")
 	}
 	if _, _, err := info.describe(serving); err != nil {
 		return err
 	}
 	info.checkSavedModel()
-	return info.problem(serving.problems.err())
+	return info.problem(serving.Problems.Err())
 }
 
 // EmbeddedGraph finds the graph of a SavedModel with one graph: the bytes that
 // [Convert] was given.
 func EmbeddedGraph(r io.ReaderAt, size int64) (*io.SectionReader, error) {
-	m := message{w: newWindow(r, size), name: "SavedModel", end: size}
-	var graph field
+	m := graphwire.NewMessage(graphwire.NewWindow(r, size), "SavedModel", 0, size)
+	var graph graphwire.Field
 	graphs := 0
-	err := m.each(func(f field) error {
-		if f.num != savedModelGraphs {
+	err := m.Each(func(f graphwire.Field) error {
+		if f.Num != savedModelGraphs {
 			return nil
 		}
-		if err := m.want(f, protowire.BytesType); err != nil {
+		if err := m.Want(f, protowire.BytesType); err != nil {
 			return err
 		}
 		graphs++
 		var err error
-		_, graph, err = readMetaGraph(m.sub(f, "MetaGraphDef"))
+		_, graph, err = readMetaGraph(m.Sub(f, "MetaGraphDef"))
 		return err
 	})
-	if err == nil && (graphs != 1 || graph.num == 0) {
-		err = formatErrorf(-1, "the SavedModel has %d graphs, want one", graphs)
+	if err == nil && (graphs != 1 || graph.Num == 0) {
+		err = graphwire.FormatErrorf(-1, "the SavedModel has %d graphs, want one", graphs)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read saved model: %w", err)
 	}
-	return io.NewSectionReader(r, graph.off, graph.length), nil
+	return io.NewSectionReader(r, graph.Off, graph.Length), nil
 }
 
 // checkSavedModel holds the SavedModel against what TensorFlow Serving asks for
@@ -273,39 +275,39 @@ func (info *GraphInfo) checkSavedModel() {
 
 // readMetaGraph reads everything of a MetaGraphDef but its graph, whose field
 // it returns.
-func readMetaGraph(m message) (meta MetaGraph, graph field, err error) {
+func readMetaGraph(m graphwire.Message) (meta MetaGraph, graph graphwire.Field, err error) {
 	meta.Tags, meta.Signatures = []string{}, []Signature{}
-	err = m.each(func(f field) error {
-		switch f.num {
+	err = m.Each(func(f graphwire.Field) error {
+		switch f.Num {
 		case metaInfo, metaGraph, metaSignatures, metaObjects:
-			if err := m.want(f, protowire.BytesType); err != nil {
+			if err := m.Want(f, protowire.BytesType); err != nil {
 				return err
 			}
 		}
-		switch f.num {
+		switch f.Num {
 		case metaInfo:
-			info := m.sub(f, "MetaInfoDef")
-			return info.each(func(f field) (err error) {
-				switch f.num {
+			info := m.Sub(f, "MetaInfoDef")
+			return info.Each(func(f graphwire.Field) (err error) {
+				switch f.Num {
 				case metaInfoTags:
 					var tag string
-					if len(meta.Tags) >= maxListed {
-						return formatErrorf(f.start, "MetaInfoDef: more than %d tags", maxListed)
+					if len(meta.Tags) >= graphwire.MaxListed {
+						return graphwire.FormatErrorf(f.Start, "MetaInfoDef: more than %d tags", graphwire.MaxListed)
 					}
-					tag, err = info.text(f)
+					tag, err = info.Text(f)
 					meta.Tags = append(meta.Tags, tag)
 				case metaInfoTFVersion:
-					meta.TensorFlow, err = info.text(f)
+					meta.TensorFlow, err = info.Text(f)
 				}
 				return err
 			})
 		case metaGraph:
 			graph = f
 		case metaSignatures:
-			if len(meta.Signatures) >= maxListed {
-				return formatErrorf(f.start, "MetaGraphDef: more than %d signatures", maxListed)
+			if len(meta.Signatures) >= graphwire.MaxListed {
+				return graphwire.FormatErrorf(f.Start, "MetaGraphDef: more than %d signatures", graphwire.MaxListed)
 			}
-			s, err := readSignature(m.sub(f, "SignatureDef"))
+			s, err := readSignature(m.Sub(f, "SignatureDef"))
 			meta.Signatures = append(meta.Signatures, s)
 			return err
 		case metaObjects:
@@ -319,14 +321,14 @@ func readMetaGraph(m message) (meta MetaGraph, graph field, err error) {
 }
 
 // entry reads one entry of a map of messages.
-func entry(m message, value func(message) error) (key string, err error) {
-	err = m.each(func(f field) (err error) {
-		switch f.num {
-		case mapKey:
-			key, err = m.text(f)
-		case mapValue:
-			if err = m.want(f, protowire.BytesType); err == nil {
-				err = value(m.sub(f, m.name))
+func entry(m graphwire.Message, value func(graphwire.Message) error) (key string, err error) {
+	err = m.Each(func(f graphwire.Field) (err error) {
+		switch f.Num {
+		case graphwire.MapKey:
+			key, err = m.Text(f)
+		case graphwire.MapValue:
+			if err = m.Want(f, protowire.BytesType); err == nil {
+				err = value(m.Sub(f, "map entry"))
 			}
 		}
 		return err
@@ -334,17 +336,17 @@ func entry(m message, value func(message) error) (key string, err error) {
 	return key, err
 }
 
-func readSignature(m message) (s Signature, err error) {
+func readSignature(m graphwire.Message) (s Signature, err error) {
 	s.Inputs, s.Outputs = []SignatureTensor{}, []SignatureTensor{}
-	s.Key, err = entry(m, func(m message) error {
-		return m.each(func(f field) (err error) {
-			switch f.num {
+	s.Key, err = entry(m, func(m graphwire.Message) error {
+		return m.Each(func(f graphwire.Field) (err error) {
+			switch f.Num {
 			case signatureInputs:
 				s.Inputs, err = appendInfo(s.Inputs, &m, f)
 			case signatureOutputs:
 				s.Outputs, err = appendInfo(s.Outputs, &m, f)
 			case signatureMethod:
-				s.Method, err = m.text(f)
+				s.Method, err = m.Text(f)
 			}
 			return err
 		})
@@ -355,24 +357,24 @@ func readSignature(m message) (s Signature, err error) {
 	return s, err
 }
 
-func appendInfo(list []SignatureTensor, parent *message, f field) ([]SignatureTensor, error) {
-	if err := parent.want(f, protowire.BytesType); err != nil {
+func appendInfo(list []SignatureTensor, parent *graphwire.Message, f graphwire.Field) ([]SignatureTensor, error) {
+	if err := parent.Want(f, protowire.BytesType); err != nil {
 		return nil, err
 	}
-	if len(list) >= maxListed {
-		return nil, formatErrorf(f.start, "SignatureDef: more than %d tensors", maxListed)
+	if len(list) >= graphwire.MaxListed {
+		return nil, graphwire.FormatErrorf(f.Start, "SignatureDef: more than %d tensors", graphwire.MaxListed)
 	}
 	var t SignatureTensor
 	var err error
-	t.Key, err = entry(parent.sub(f, "TensorInfo"), func(m message) error {
-		return m.each(func(f field) (err error) {
-			switch f.num {
+	t.Key, err = entry(parent.Sub(f, "TensorInfo"), func(m graphwire.Message) error {
+		return m.Each(func(f graphwire.Field) (err error) {
+			switch f.Num {
 			case infoName:
-				t.Tensor, err = m.text(f)
+				t.Tensor, err = m.Text(f)
 			case infoDType:
-				t.DType, err = dataTypeOf(f.value), m.want(f, protowire.VarintType)
+				t.DType, err = graphwire.DataTypeOf(f.Value), m.Want(f, protowire.VarintType)
 			case infoShape:
-				t.Shape, err = readShape(&m, f)
+				t.Shape, err = graphwire.ReadShape(&m, f)
 			case infoSparse:
 				t.Tensor = "(sparse tensor)"
 			case infoComposite:

@@ -11,6 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ccctl/terraform-provider-cc/internal/testshared"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtest"
 )
 
 func inspectFile(t *testing.T, name string) *GraphInfo {
@@ -88,9 +92,9 @@ func TestInspectSavedModels(t *testing.T) {
 }
 
 func TestServable(t *testing.T) {
-	x := placeholder("x", Float32, -1)
+	x := graphtest.Placeholder("x", Float32, -1)
 	relu := func(name string, inputs ...string) []byte {
-		return nodeDef(name, "Relu", inputs, typeAttr("T", Float32))
+		return graphtest.Node(name, "Relu", inputs, graphtest.TypeAttr("T", Float32))
 	}
 	tests := []struct {
 		name            string
@@ -98,27 +102,27 @@ func TestServable(t *testing.T) {
 		inputs, outputs string
 		want            string // of the error, or "warning: ..." , or nothing
 	}{
-		{"fine", graphDef(x, relu("y", "x")), "x", "y", ""},
+		{"fine", graphtest.Graph(x, relu("y", "x")), "x", "y", ""},
 		{"output is the input", x, "x", "x", ""},
-		{"forgotten placeholder", graphDef(x, placeholder("keep_prob", Float32), nodeDef("y", "Mul", []string{"x", "keep_prob"}, typeAttr("T", Float32))), "x", "y",
+		{"forgotten placeholder", graphtest.Graph(x, graphtest.Placeholder("keep_prob", Float32), graphtest.Node("y", "Mul", []string{"x", "keep_prob"}, graphtest.TypeAttr("T", Float32))), "x", "y",
 			`node "keep_prob": an output depends on this placeholder, which no request could fill; name it among the inputs, or freeze the graph without it`},
-		{"placeholder with default", graphDef(x, nodeDef("k", "PlaceholderWithDefault", nil), nodeDef("y", "Mul", []string{"x", "k"}, typeAttr("T", Float32))), "x", "y", ""},
-		{"placeholder behind an input", graphDef(x, relu("h", "x"), relu("y", "h")), "h", "y", ""},
-		{"other port of a fed node", graphDef(x, nodeDef("s", "Unpack", []string{"x"}, typeAttr("T", Float32), intAttr("num", 2)), relu("y", "s", "s:1")), "s", "y",
+		{"placeholder with default", graphtest.Graph(x, graphtest.Node("k", "PlaceholderWithDefault", nil), graphtest.Node("y", "Mul", []string{"x", "k"}, graphtest.TypeAttr("T", Float32))), "x", "y", ""},
+		{"placeholder behind an input", graphtest.Graph(x, relu("h", "x"), relu("y", "h")), "h", "y", ""},
+		{"other port of a fed node", graphtest.Graph(x, graphtest.Node("s", "Unpack", []string{"x"}, graphtest.TypeAttr("T", Float32), graphtest.IntAttr("num", 2)), relu("y", "s", "s:1")), "s", "y",
 			`node "x": an output depends on this placeholder`},
-		{"control edge from a fed placeholder", graphDef(x, relu("y", "x", "^x")), "x", "y", ""},
-		{"control edge from another placeholder", graphDef(x, placeholder("z", Float32), relu("y", "x", "^z")), "x", "y", `node "z": an output depends on this placeholder`},
-		{"unused input", graphDef(x, placeholder("z", Int32), relu("y", "x")), "x,z", "y", `warning: no output depends on input "z" (z:0)`},
-		{"variable", graphDef(x, nodeDef("w", "VariableV2", nil), nodeDef("y", "Mul", []string{"x", "w"}, typeAttr("T", Float32))), "x", "y",
+		{"control edge from a fed placeholder", graphtest.Graph(x, relu("y", "x", "^x")), "x", "y", ""},
+		{"control edge from another placeholder", graphtest.Graph(x, graphtest.Placeholder("z", Float32), relu("y", "x", "^z")), "x", "y", `node "z": an output depends on this placeholder`},
+		{"unused input", graphtest.Graph(x, graphtest.Placeholder("z", Int32), relu("y", "x")), "x,z", "y", `warning: no output depends on input "z" (z:0)`},
+		{"variable", graphtest.Graph(x, graphtest.Node("w", "VariableV2", nil), graphtest.Node("y", "Mul", []string{"x", "w"}, graphtest.TypeAttr("T", Float32))), "x", "y",
 			`node "w": it is a variable (VariableV2), so the graph is not frozen: its values are in a checkpoint; freeze the graph with tf.compat.v1.graph_util.convert_variables_to_constants`},
-		{"unreached variable", graphDef(x, nodeDef("w", "VariableV2", nil), relu("y", "x")), "x", "y", ""},
-		{"resource variable", graphDef(x, nodeDef("w", "VarHandleOp", nil), nodeDef("r", "ReadVariableOp", []string{"w"}), nodeDef("y", "Mul", []string{"x", "r"}, typeAttr("T", Float32))), "x", "y",
+		{"unreached variable", graphtest.Graph(x, graphtest.Node("w", "VariableV2", nil), relu("y", "x")), "x", "y", ""},
+		{"resource variable", graphtest.Graph(x, graphtest.Node("w", "VarHandleOp", nil), graphtest.Node("r", "ReadVariableOp", []string{"w"}), graphtest.Node("y", "Mul", []string{"x", "r"}, graphtest.TypeAttr("T", Float32))), "x", "y",
 			`node "w": it is a variable (VarHandleOp)`},
-		{"table", graphDef(x, nodeDef("t", "HashTableV2", nil), relu("y", "x", "t")), "x", "y", `node "t": it is a lookup table (HashTableV2)`},
-		{"iterator", graphDef(nodeDef("it", "IteratorV2", nil), relu("y", "it"), x), "x", "y", `node "it": it draws from a data pipeline (IteratorV2)`},
-		{"queue", graphDef(nodeDef("q", "FIFOQueueV2", nil), relu("y", "q"), x), "x", "y", `node "q": it draws from a queue (FIFOQueueV2)`},
-		{"python", graphDef(x, nodeDef("p", "PyFunc", []string{"x"}), relu("y", "p")), "x", "y", `node "p": it calls back into a Python program (PyFunc)`},
-		{"damage anywhere", graphDef(x, relu("y", "x"), relu("z", "gone")), "x", "y", `node "z": input "gone" is not in the graph`},
+		{"table", graphtest.Graph(x, graphtest.Node("t", "HashTableV2", nil), relu("y", "x", "t")), "x", "y", `node "t": it is a lookup table (HashTableV2)`},
+		{"iterator", graphtest.Graph(graphtest.Node("it", "IteratorV2", nil), relu("y", "it"), x), "x", "y", `node "it": it draws from a data pipeline (IteratorV2)`},
+		{"queue", graphtest.Graph(graphtest.Node("q", "FIFOQueueV2", nil), relu("y", "q"), x), "x", "y", `node "q": it draws from a queue (FIFOQueueV2)`},
+		{"python", graphtest.Graph(x, graphtest.Node("p", "PyFunc", []string{"x"}), relu("y", "p")), "x", "y", `node "p": it calls back into a Python program (PyFunc)`},
+		{"damage anywhere", graphtest.Graph(x, relu("y", "x"), relu("z", "gone")), "x", "y", `node "z": input "gone" is not in the graph`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -151,15 +155,15 @@ func TestServable(t *testing.T) {
 // TestInspectSaysWhyNot describes graphs that cannot be served instead of
 // refusing them.
 func TestInspectSaysWhyNot(t *testing.T) {
-	variable := graphDef(placeholder("x", Float32), nodeDef("w", "VarHandleOp", nil), nodeDef("y", "Mul", []string{"x", "w"}, typeAttr("T", Float32)))
-	consumed := graphDef(placeholder("x", Float32))
-	untagged := graphDef([]byte{0x08, 1}, appendBytes(nil, savedModelGraphs, graphDef(
-		appendBytes(nil, metaInfo, appendString(nil, metaInfoTags, "train")), appendBytes(nil, metaGraph, tiny()))))
-	unsigned := graphDef([]byte{0x08, 1}, appendBytes(nil, savedModelGraphs, graphDef(
-		appendBytes(nil, metaInfo, appendString(nil, metaInfoTags, "serve")), appendBytes(nil, metaGraph, tiny()))))
+	variable := graphtest.Graph(graphtest.Placeholder("x", Float32), graphtest.Node("w", "VarHandleOp", nil), graphtest.Node("y", "Mul", []string{"x", "w"}, graphtest.TypeAttr("T", Float32)))
+	consumed := graphtest.Graph(graphtest.Placeholder("x", Float32))
+	untagged := graphtest.Graph([]byte{0x08, 1}, graphwire.AppendBytes(nil, savedModelGraphs, graphtest.Graph(
+		graphwire.AppendBytes(nil, metaInfo, graphwire.AppendString(nil, metaInfoTags, "train")), graphwire.AppendBytes(nil, metaGraph, graphtest.Tiny()))))
+	unsigned := graphtest.Graph([]byte{0x08, 1}, graphwire.AppendBytes(nil, savedModelGraphs, graphtest.Graph(
+		graphwire.AppendBytes(nil, metaInfo, graphwire.AppendString(nil, metaInfoTags, "serve")), graphwire.AppendBytes(nil, metaGraph, graphtest.Tiny()))))
 	var damaged [][]byte
-	for i := range maxProblems + 5 {
-		damaged = append(damaged, nodeDef(num(i), "Relu", []string{"gone"}))
+	for i := range graphwire.MaxProblems + 5 {
+		damaged = append(damaged, graphtest.Node(num(i), "Relu", []string{"gone"}))
 	}
 	tests := []struct {
 		name, problem, warning string
@@ -170,7 +174,7 @@ func TestInspectSaysWhyNot(t *testing.T) {
 		{"no output", "every node is consumed by another, so no output stands out; name the outputs", "", consumed, false},
 		{"other tag", `no graph is tagged exactly "serve"; start TensorFlow Serving with --saved_model_tags`, "", untagged, false},
 		{"no signature", "", "no signature is called serving_default", unsigned, true},
-		{"much damage", "and 5 problems more; solve those above first", "", graphDef(damaged...), false},
+		{"much damage", "and 5 problems more; solve those above first", "", graphtest.Graph(damaged...), false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -206,7 +210,7 @@ func TestInspectErrors(t *testing.T) {
 
 // TestInspectJSON keeps the names that scripts rely on.
 func TestInspectJSON(t *testing.T) {
-	data := tiny()
+	data := graphtest.Tiny()
 	info, err := Inspect(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)
@@ -223,5 +227,16 @@ func TestInspectJSON(t *testing.T) {
 		`"servable":true,"problems":[],"warnings":[]}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestFunctionWarnings(t *testing.T) {
+	function := func(name, op string) []byte {
+		signature := graphtest.Bytes(1, graphtest.Bytes(1, []byte(name)))
+		return graphtest.Bytes(1, append(signature, graphtest.Bytes(3, graphtest.Bytes(2, []byte(op)))...))
+	}
+	g := openBytes(t, graphtest.Graph(graphtest.Tiny(), graphtest.Bytes(2, append(function("one", "Relu"), function("two", "VarHandleOp")...))))
+	if w := functionWarnings(g); len(w) != 1 || !strings.Contains(w[0], `function "two" of the graph's library has a variable (VarHandleOp)`) {
+		t.Errorf("warnings %q", w)
 	}
 }

@@ -1,11 +1,13 @@
 package savedmodel
 
+import "github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+
 import "slices"
 
 // The shape rules of operations that move dimensions about.
 
 // reduceShape is of Mean, Sum and their like: input, axes; keep_dims.
-func reduceShape(in *inference, n *node, a *attrs) (Shape, error) {
+func reduceShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil || !x.Known {
 		return Shape{}, err
@@ -27,7 +29,7 @@ func reduceShape(in *inference, n *node, a *attrs) (Shape, error) {
 		switch {
 		case !drop[i]:
 			dims = append(dims, d)
-		case a.boolean("keep_dims"):
+		case a.Boolean("keep_dims"):
 			dims = append(dims, 1)
 		}
 	}
@@ -44,7 +46,7 @@ func axisOf(axis int64, rank int) (int, bool) {
 
 // reshapeShape is of Reshape: tensor, shape. One -1 in the shape takes what is
 // left over.
-func reshapeShape(in *inference, n *node, a *attrs) (Shape, error) {
+func reshapeShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	target, ok, err := in.vector(n, 1)
 	if err != nil || !ok {
 		return Shape{}, err
@@ -61,24 +63,24 @@ func reshapeShape(in *inference, n *node, a *attrs) (Shape, error) {
 			dims[i], computed = -1, true
 		case d == -1 && free < 0:
 			free = i
-		case d < 0 || (d > 0 && product > maxElements/d):
+		case d < 0 || (d > 0 && product > graphwire.MaxElements/d):
 			return Shape{}, nil
 		default:
 			product *= d
 		}
 	}
-	if count, ok := x.elements(); ok && free >= 0 && !computed && product > 0 && count%product == 0 {
+	if count, ok := x.Elements(); ok && free >= 0 && !computed && product > 0 && count%product == 0 {
 		dims[free] = count / product
 	}
 	return ShapeOf(dims...), nil
 }
 
-func squeezeShape(in *inference, n *node, a *attrs) (Shape, error) {
+func squeezeShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil || !x.Known {
 		return Shape{}, err
 	}
-	axes, err := a.ints("squeeze_dims")
+	axes, err := a.Ints("squeeze_dims")
 	if err != nil {
 		return Shape{}, err
 	}
@@ -103,7 +105,7 @@ func squeezeShape(in *inference, n *node, a *attrs) (Shape, error) {
 	return ShapeOf(dims...), nil
 }
 
-func expandDimsShape(in *inference, n *node, a *attrs) (Shape, error) {
+func expandDimsShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil || !x.Known {
 		return Shape{}, err
@@ -119,7 +121,7 @@ func expandDimsShape(in *inference, n *node, a *attrs) (Shape, error) {
 	return ShapeOf(slices.Insert(slices.Clone(x.Dims), i, 1)...), nil
 }
 
-func transposeShape(in *inference, n *node, a *attrs) (Shape, error) {
+func transposeShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil {
 		return Shape{}, err
@@ -139,9 +141,9 @@ func transposeShape(in *inference, n *node, a *attrs) (Shape, error) {
 }
 
 // concatShape is of ConcatV2: values..., axis.
-func concatShape(in *inference, n *node, _ *attrs) (Shape, error) {
-	data := n.inputs
-	for len(data) > 0 && data[len(data)-1].port == controlPort {
+func concatShape(in *inference, n *graphwire.Node, _ *graphwire.Attrs) (Shape, error) {
+	data := n.Inputs
+	for len(data) > 0 && data[len(data)-1].Port == graphwire.ControlPort {
 		data = data[:len(data)-1]
 	}
 	if len(data) < 2 {
@@ -172,7 +174,7 @@ func concatShape(in *inference, n *node, _ *attrs) (Shape, error) {
 			switch {
 			case j != at && dims[j] == -1:
 				dims[j] = d
-			case j == at && (dims[j] == -1 || d == -1 || d > maxElements || dims[j] > maxElements):
+			case j == at && (dims[j] == -1 || d == -1 || d > graphwire.MaxElements || dims[j] > graphwire.MaxElements):
 				dims[j] = -1
 			case j == at:
 				dims[j] += d
@@ -182,20 +184,20 @@ func concatShape(in *inference, n *node, _ *attrs) (Shape, error) {
 	return ShapeOf(dims...), nil
 }
 
-func packShape(in *inference, n *node, a *attrs) (Shape, error) {
+func packShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil || !x.Known {
 		return Shape{}, err
 	}
-	i, ok := axisOf(a.integer("axis", 0), len(x.Dims)+1)
+	i, ok := axisOf(a.Integer("axis", 0), len(x.Dims)+1)
 	if !ok {
 		return Shape{}, nil
 	}
-	return ShapeOf(slices.Insert(slices.Clone(x.Dims), i, a.integer("N", -1))...), nil
+	return ShapeOf(slices.Insert(slices.Clone(x.Dims), i, a.Integer("N", -1))...), nil
 }
 
 // padShape is of Pad: tensor, paddings of two numbers a dimension.
-func padShape(in *inference, n *node, a *attrs) (Shape, error) {
+func padShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil || !x.Known {
 		return Shape{}, err
@@ -207,7 +209,7 @@ func padShape(in *inference, n *node, a *attrs) (Shape, error) {
 	dims := slices.Clone(x.Dims)
 	for i, d := range dims {
 		before, after := pads[2*i], pads[2*i+1]
-		if d < 0 || d > maxElements || before < 0 || after < 0 || before > maxElements || after > maxElements {
+		if d < 0 || d > graphwire.MaxElements || before < 0 || after < 0 || before > graphwire.MaxElements || after > graphwire.MaxElements {
 			dims[i] = -1
 			continue
 		}
@@ -216,7 +218,7 @@ func padShape(in *inference, n *node, a *attrs) (Shape, error) {
 	return ShapeOf(dims...), nil
 }
 
-func argMaxShape(in *inference, n *node, a *attrs) (Shape, error) {
+func argMaxShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil || !x.Known {
 		return Shape{}, err
@@ -233,7 +235,7 @@ func argMaxShape(in *inference, n *node, a *attrs) (Shape, error) {
 }
 
 // shapeShape is of Shape: a vector as long as the input's rank.
-func shapeShape(in *inference, n *node, a *attrs) (Shape, error) {
+func shapeShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil || !x.Known {
 		return ShapeOf(-1), err
@@ -242,7 +244,7 @@ func shapeShape(in *inference, n *node, a *attrs) (Shape, error) {
 }
 
 // resizeShape is of ResizeBilinear: NHWC images, new height and width.
-func resizeShape(in *inference, n *node, a *attrs) (Shape, error) {
+func resizeShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	if err != nil || !x.Known || len(x.Dims) != 4 {
 		return Shape{}, err
@@ -259,7 +261,7 @@ func resizeShape(in *inference, n *node, a *attrs) (Shape, error) {
 }
 
 // fillShape is of Fill: shape, value.
-func fillShape(in *inference, n *node, _ *attrs) (Shape, error) {
+func fillShape(in *inference, n *graphwire.Node, _ *graphwire.Attrs) (Shape, error) {
 	dims, ok, err := in.vector(n, 0)
 	if err != nil || !ok {
 		return Shape{}, err

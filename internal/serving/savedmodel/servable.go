@@ -4,64 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
 )
-
-// Problem is something that keeps a graph from being served.
-type Problem struct {
-	Node   string `json:"node"` // empty when it is of the graph as a whole
-	Reason string `json:"reason"`
-	Remedy string `json:"remedy"`
-}
-
-func (p Problem) String() string {
-	s := p.Reason + "; " + p.Remedy
-	if p.Node != "" {
-		s = fmt.Sprintf("node %q: %s", p.Node, s)
-	}
-	return s
-}
-
-// problems keeps the first few and counts the rest.
-type problems struct {
-	list []Problem
-	more int
-}
-
-func (p *problems) add(node, reason, remedy string) {
-	if len(p.list) == maxProblems {
-		p.more++
-		return
-	}
-	p.list = append(p.list, Problem{Node: node, Reason: reason, Remedy: remedy})
-}
-
-func (p *problems) err() error {
-	if len(p.list) == 0 {
-		return nil
-	}
-	return &NotServableError{Problems: slices.Clone(p.list), More: p.more}
-}
-
-// A NotServableError says why TensorFlow Serving could not run a graph.
-type NotServableError struct {
-	Problems []Problem // at most 20
-	More     int       // problems beyond those
-}
-
-func (e *NotServableError) Error() string {
-	var b strings.Builder
-	b.WriteString("the graph cannot be served: ")
-	for i, p := range e.Problems {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(p.String())
-	}
-	if e.More > 0 {
-		fmt.Fprintf(&b, "; and %d more", e.More)
-	}
-	return b.String()
-}
 
 // needsState are operations whose result is not in the graph, and what they
 // stand for.
@@ -103,49 +48,49 @@ func isPlaceholder(op string) bool {
 
 // checkServable follows the graph from its outputs back to its inputs, as a
 // session does, and finds what a request could not compute.
-func (g *graph) checkServable(inputs, outputs []resolved) (warnings []string, err error) {
-	found := problems{list: slices.Clone(g.problems.list), more: g.problems.more}
-	fed := map[edge]bool{} // whether an output needs it
+func checkServable(g *graphwire.Graph, inputs, outputs []resolved) (warnings []string, err error) {
+	found := graphwire.Problems{List: slices.Clone(g.Problems.List), More: g.Problems.More}
+	fed := map[graphwire.Edge]bool{} // whether an output needs it
 	fedNode := map[int32]bool{}
 	for _, t := range inputs {
 		fed[t.at] = false
-		fedNode[t.at.node] = true
+		fedNode[t.at.Node] = true
 	}
-	visited := make([]bool, len(g.nodes))
+	visited := make([]bool, len(g.Nodes))
 	var queue []int32
-	push := func(e edge) {
-		if e.node < 0 {
+	push := func(e graphwire.Edge) {
+		if e.Node < 0 {
 			return // a problem already
 		}
 		if _, ok := fed[e]; ok {
 			fed[e] = true
 			return
 		}
-		if e.port == controlPort && fedNode[e.node] && isPlaceholder(g.nodes[e.node].op) {
+		if e.Port == graphwire.ControlPort && fedNode[e.Node] && isPlaceholder(g.Nodes[e.Node].Op) {
 			return // fed, so done
 		}
-		if !visited[e.node] {
-			visited[e.node] = true
-			queue = append(queue, e.node)
+		if !visited[e.Node] {
+			visited[e.Node] = true
+			queue = append(queue, e.Node)
 		}
 	}
 	for _, t := range outputs {
 		push(t.at)
 	}
 	for ; len(queue) > 0; queue = queue[1:] {
-		n := &g.nodes[queue[0]]
+		n := &g.Nodes[queue[0]]
 		switch {
-		case n.op == "Placeholder" || n.op == "PlaceholderV2":
-			found.add(n.name, "an output depends on this placeholder, which no request could fill", "name it among the inputs, or freeze the graph without it")
-		case needsState[n.op] != "":
-			reason, remedy := stateProblem(n.op)
-			found.add(n.name, reason, remedy)
+		case n.Op == "Placeholder" || n.Op == "PlaceholderV2":
+			found.Add(n.Name, "an output depends on this placeholder, which no request could fill", "name it among the inputs, or freeze the graph without it")
+		case needsState[n.Op] != "":
+			reason, remedy := stateProblem(n.Op)
+			found.Add(n.Name, reason, remedy)
 		}
-		for _, e := range n.inputs {
+		for _, e := range n.Inputs {
 			push(e)
 		}
 	}
-	if err := found.err(); err != nil {
+	if err := found.Err(); err != nil {
 		return nil, err
 	}
 	for _, t := range inputs {
@@ -153,18 +98,18 @@ func (g *graph) checkServable(inputs, outputs []resolved) (warnings []string, er
 			warnings = append(warnings, fmt.Sprintf("no output depends on input %q (%s)", t.Key, t.Tensor))
 		}
 	}
-	return append(warnings, g.functionWarnings()...), nil
+	return append(warnings, functionWarnings(g)...), nil
 }
 
 // functionWarnings names functions that hold state. Whether a request reaches
 // them is not followed through their callers.
-func (g *graph) functionWarnings() []string {
+func functionWarnings(g *graphwire.Graph) []string {
 	var warnings []string
-	for _, f := range g.functions {
-		for op := range f.ops {
+	for _, f := range g.Functions {
+		for op := range f.Ops {
 			if needsState[op] == "variable" || needsState[op] == "table" {
 				warnings = append(warnings, fmt.Sprintf("function %q of the graph's library has a %s (%s), which will be empty if a request reaches it",
-					f.name, needsState[op], op))
+					f.Name, needsState[op], op))
 			}
 		}
 	}
@@ -173,10 +118,10 @@ func (g *graph) functionWarnings() []string {
 }
 
 // placeholders are the nodes made to be fed, in the order of the graph.
-func (g *graph) placeholders() []int32 {
+func placeholders(g *graphwire.Graph) []int32 {
 	var found []int32
-	for i := range g.nodes {
-		if isPlaceholder(g.nodes[i].op) {
+	for i := range g.Nodes {
+		if isPlaceholder(g.Nodes[i].Op) {
 			found = append(found, int32(i)) // Below maxNodes.
 		}
 	}
@@ -185,18 +130,18 @@ func (g *graph) placeholders() []int32 {
 
 // sinks are the nodes with an output that nobody consumes: what the graph was
 // most likely made to compute.
-func (g *graph) sinks() []int32 {
-	consumed := make([]bool, len(g.nodes))
-	for i := range g.nodes {
-		for _, e := range g.nodes[i].inputs {
-			if e.node >= 0 && e.port != controlPort {
-				consumed[e.node] = true
+func sinks(g *graphwire.Graph) []int32 {
+	consumed := make([]bool, len(g.Nodes))
+	for i := range g.Nodes {
+		for _, e := range g.Nodes[i].Inputs {
+			if e.Node >= 0 && e.Port != graphwire.ControlPort {
+				consumed[e.Node] = true
 			}
 		}
 	}
 	var found []int32
-	for i := range g.nodes {
-		op := g.nodes[i].op
+	for i := range g.Nodes {
+		op := g.Nodes[i].Op
 		if !consumed[i] && !noOutputs[op] && !isPlaceholder(op) && op != "Const" && needsState[op] == "" && !strings.HasSuffix(op, "Summary") {
 			found = append(found, int32(i)) // Below maxNodes.
 		}

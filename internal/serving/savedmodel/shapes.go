@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
 )
 
 // tensorType is what is known of a tensor before it is computed.
@@ -15,40 +17,40 @@ type tensorType struct {
 // inference derives types of tensors from the graph. What it says is what
 // TensorFlow's own shape inference says, or less, never something else.
 type inference struct {
-	g     *graph
-	memo  map[edge]tensorType
+	g     *graphwire.Graph
+	memo  map[graphwire.Edge]tensorType
 	depth int
 }
 
 // maxInferDepth bounds how far back a shape is followed.
 const maxInferDepth = 4096
 
-func newInference(g *graph) *inference {
-	return &inference{g: g, memo: map[edge]tensorType{}}
+func newInference(g *graphwire.Graph) *inference {
+	return &inference{g: g, memo: map[graphwire.Edge]tensorType{}}
 }
 
 // of is the type of one tensor. The error is of reading the graph, or says that
 // the node has no such output.
-func (in *inference) of(e edge) (tensorType, error) {
+func (in *inference) of(e graphwire.Edge) (tensorType, error) {
 	if t, ok := in.memo[e]; ok {
 		return t, nil
 	}
-	if e.node < 0 || in.depth >= maxInferDepth {
+	if e.Node < 0 || in.depth >= maxInferDepth {
 		return tensorType{}, nil
 	}
 	in.memo[e] = tensorType{} // of a loop, until it is known otherwise
 	in.depth++
 	defer func() { in.depth-- }()
-	n := &in.g.nodes[e.node]
-	a, err := in.g.readAttrs(n)
+	n := &in.g.Nodes[e.Node]
+	a, err := in.g.ReadAttrs(n)
 	if err != nil {
 		return tensorType{}, err
 	}
 	var t tensorType
-	if t.DType, err = outputDType(n, &a, e.port); err != nil {
+	if t.DType, err = outputDType(n, &a, e.Port); err != nil {
 		return tensorType{}, err
 	}
-	if t.Shape, err = in.shapeOf(n, &a, e.port); err != nil {
+	if t.Shape, err = in.shapeOf(n, &a, e.Port); err != nil {
 		return tensorType{}, err
 	}
 	in.memo[e] = t
@@ -56,16 +58,16 @@ func (in *inference) of(e edge) (tensorType, error) {
 }
 
 // input is the type of a node's i-th data input, or nothing when it has none.
-func (in *inference) input(n *node, i int) (tensorType, error) {
-	if i >= len(n.inputs) || n.inputs[i].port == controlPort {
+func (in *inference) input(n *graphwire.Node, i int) (tensorType, error) {
+	if i >= len(n.Inputs) || n.Inputs[i].Port == graphwire.ControlPort {
 		return tensorType{}, nil
 	}
-	return in.of(n.inputs[i])
+	return in.of(n.Inputs[i])
 }
 
 // shapeRule derives the shape of a node's output 0, or of all its outputs where
 // they are alike. Unknown is always a right answer.
-type shapeRule func(in *inference, n *node, a *attrs) (Shape, error)
+type shapeRule func(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error)
 
 // unknownValue is an element of a shape vector that is computed at run time.
 const unknownValue = math.MinInt64
@@ -102,41 +104,41 @@ func init() { // A literal would refer to itself through the rules.
 }
 
 // shapeOf is the shape of one output of a node.
-func (in *inference) shapeOf(n *node, a *attrs, port int32) (Shape, error) {
-	if s, err := a.shapeAt("_output_shapes", port); err != nil || s.Known {
+func (in *inference) shapeOf(n *graphwire.Node, a *graphwire.Attrs, port int32) (Shape, error) {
+	if s, err := a.ShapeAt("_output_shapes", port); err != nil || s.Known {
 		return s, err // TensorFlow wrote it down itself
 	}
-	rule := shapeRules[n.op]
+	rule := shapeRules[n.Op]
 	if rule == nil || port != 0 {
 		return Shape{}, nil
 	}
 	s, err := rule(in, n, a)
-	if len(s.Dims) > maxRank {
+	if len(s.Dims) > graphwire.MaxRank {
 		return Shape{}, err
 	}
 	return s, err
 }
 
-func placeholderShape(in *inference, _ *node, a *attrs) (Shape, error) {
-	s, err := a.shape("shape")
-	if s.Known && len(s.Dims) == 0 && in.g.producer <= legacyProducer {
+func placeholderShape(in *inference, _ *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
+	s, err := a.Shape("shape")
+	if s.Known && len(s.Dims) == 0 && in.g.Producer <= legacyProducer {
 		return Shape{}, err
 	}
 	return s, err
 }
 
-func constShape(_ *inference, _ *node, a *attrs) (Shape, error) {
-	t, _, err := a.tensor("value")
-	return t.shape, err
+func constShape(_ *inference, _ *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
+	t, _, err := a.Tensor("value")
+	return t.Shape, err
 }
 
-func sameShape(in *inference, n *node, _ *attrs) (Shape, error) {
+func sameShape(in *inference, n *graphwire.Node, _ *graphwire.Attrs) (Shape, error) {
 	t, err := in.input(n, 0)
 	return t.Shape, err
 }
 
 // inputs01 are the shapes of the first two inputs.
-func (in *inference) inputs01(n *node) (x, y Shape, err error) {
+func (in *inference) inputs01(n *graphwire.Node) (x, y Shape, err error) {
 	s, err := in.input(n, 0)
 	if err != nil {
 		return Shape{}, Shape{}, err
@@ -145,7 +147,7 @@ func (in *inference) inputs01(n *node) (x, y Shape, err error) {
 	return s.Shape, t.Shape, err
 }
 
-func broadcastShape(in *inference, n *node, _ *attrs) (Shape, error) {
+func broadcastShape(in *inference, n *graphwire.Node, _ *graphwire.Attrs) (Shape, error) {
 	x, y, err := in.inputs01(n)
 	if err != nil || !x.Known || !y.Known {
 		return Shape{}, err
@@ -170,7 +172,7 @@ func broadcastShape(in *inference, n *node, _ *attrs) (Shape, error) {
 	return ShapeOf(dims...), nil
 }
 
-func matMulShape(in *inference, n *node, a *attrs) (Shape, error) {
+func matMulShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, y, err := in.inputs01(n)
 	if err != nil {
 		return Shape{}, err
@@ -184,12 +186,12 @@ func matMulShape(in *inference, n *node, a *attrs) (Shape, error) {
 		}
 		return s.Dims[1]
 	}
-	return ShapeOf(dim(x, !a.boolean("transpose_a")), dim(y, a.boolean("transpose_b"))), nil
+	return ShapeOf(dim(x, !a.Boolean("transpose_a")), dim(y, a.Boolean("transpose_b"))), nil
 }
 
 // spatial is where the data format keeps height, width and channels.
-func spatial(a *attrs) (height, width, channel int, ok bool, err error) {
-	format, err := a.text("data_format")
+func spatial(a *graphwire.Attrs) (height, width, channel int, ok bool, err error) {
+	format, err := a.Text("data_format")
 	switch format {
 	case "", "NHWC":
 		return 1, 2, 3, true, err
@@ -199,7 +201,7 @@ func spatial(a *attrs) (height, width, channel int, ok bool, err error) {
 	return 0, 0, 0, false, err
 }
 
-func conv2DShape(in *inference, n *node, a *attrs) (Shape, error) {
+func conv2DShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, filter, err := in.inputs01(n)
 	h, w, c, ok, ferr := spatial(a)
 	if err != nil || ferr != nil || !ok {
@@ -209,7 +211,7 @@ func conv2DShape(in *inference, n *node, a *attrs) (Shape, error) {
 		filter = ShapeOf(-1, -1, -1, -1)
 	}
 	channels := filter.Dims[3]
-	if n.op == "DepthwiseConv2dNative" && channels >= 0 {
+	if n.Op == "DepthwiseConv2dNative" && channels >= 0 {
 		if channels *= filter.Dims[2]; filter.Dims[2] < 0 {
 			channels = -1
 		}
@@ -221,10 +223,10 @@ func conv2DShape(in *inference, n *node, a *attrs) (Shape, error) {
 	return s, err
 }
 
-func poolShape(in *inference, n *node, a *attrs) (Shape, error) {
+func poolShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, error) {
 	x, err := sameShape(in, n, a)
 	h, w, _, ok, ferr := spatial(a)
-	ksize, kerr := a.ints("ksize")
+	ksize, kerr := a.Ints("ksize")
 	if err := firstError(err, ferr, kerr); err != nil || !ok || len(ksize) != 4 {
 		return Shape{}, err
 	}
@@ -238,20 +240,20 @@ func poolShape(in *inference, n *node, a *attrs) (Shape, error) {
 
 // slideShape is the shape of a window sliding over the two spatial dimensions.
 // The rank is 4 even where nothing else is known.
-func slideShape(x Shape, a *attrs, at [2]int, size [2]int64) (Shape, error) {
-	strides, err := a.ints("strides")
+func slideShape(x Shape, a *graphwire.Attrs, at [2]int, size [2]int64) (Shape, error) {
+	strides, err := a.Ints("strides")
 	if err != nil || len(strides) != 4 {
 		return Shape{}, err
 	}
-	dilations, err := a.ints("dilations")
+	dilations, err := a.Ints("dilations")
 	if err != nil {
 		return Shape{}, err
 	}
-	padding, err := a.text("padding")
+	padding, err := a.Text("padding")
 	if err != nil {
 		return Shape{}, err
 	}
-	explicit, err := a.ints("explicit_paddings")
+	explicit, err := a.Ints("explicit_paddings")
 	if err != nil {
 		return Shape{}, err
 	}
@@ -264,7 +266,7 @@ func slideShape(x Shape, a *attrs, at [2]int, size [2]int64) (Shape, error) {
 	dims := slices.Clone(x.Dims)
 	for i, d := range at {
 		k := size[i]
-		if len(dilations) == 4 && k > 0 && dilations[d] > 0 && dilations[d] < maxElements && k < maxElements {
+		if len(dilations) == 4 && k > 0 && dilations[d] > 0 && dilations[d] < graphwire.MaxElements && k < graphwire.MaxElements {
 			k = (k-1)*dilations[d] + 1
 		}
 		dims[d] = slide(dims[d], k, strides[d], padding, explicit, d)
@@ -274,7 +276,7 @@ func slideShape(x Shape, a *attrs, at [2]int, size [2]int64) (Shape, error) {
 
 // slide is the number of positions of a window of k in d elements, or -1.
 func slide(d, k, stride int64, padding string, explicit []int64, axis int) int64 {
-	if d < 0 || stride <= 0 || d >= maxElements {
+	if d < 0 || stride <= 0 || d >= graphwire.MaxElements {
 		return -1
 	}
 	switch padding {
@@ -282,7 +284,7 @@ func slide(d, k, stride int64, padding string, explicit []int64, axis int) int64
 		return (d + stride - 1) / stride
 	case "EXPLICIT":
 		if len(explicit) != 8 || explicit[2*axis] < 0 || explicit[2*axis+1] < 0 ||
-			explicit[2*axis] >= maxElements || explicit[2*axis+1] >= maxElements {
+			explicit[2*axis] >= graphwire.MaxElements || explicit[2*axis+1] >= graphwire.MaxElements {
 			return -1
 		}
 		d += explicit[2*axis] + explicit[2*axis+1]
@@ -298,34 +300,34 @@ func slide(d, k, stride int64, padding string, explicit []int64, axis int) int64
 
 // vector is the value of a node's small integer input as far as it is constant;
 // what is computed at run time is unknownValue.
-func (in *inference) vector(n *node, i int) ([]int64, bool, error) {
-	if i >= len(n.inputs) {
+func (in *inference) vector(n *graphwire.Node, i int) ([]int64, bool, error) {
+	if i >= len(n.Inputs) {
 		return nil, false, nil
 	}
-	e := n.inputs[i]
+	e := n.Inputs[i]
 	for range maxInferDepth { // Constants are often read through Identity.
-		if e.node < 0 || e.port != 0 {
+		if e.Node < 0 || e.Port != 0 {
 			return nil, false, nil
 		}
-		src := &in.g.nodes[e.node]
+		src := &in.g.Nodes[e.Node]
 		switch {
-		case src.op == "Const":
-			a, err := in.g.readAttrs(src)
+		case src.Op == "Const":
+			a, err := in.g.ReadAttrs(src)
 			if err != nil {
 				return nil, false, err
 			}
-			t, ok, err := a.tensor("value")
+			t, ok, err := a.Tensor("value")
 			if err != nil || !ok {
 				return nil, false, err
 			}
-			return t.ints()
-		case src.op == "Identity" && len(src.inputs) > 0:
-			e = src.inputs[0]
-		case src.op == "Pack" && in.depth < maxInferDepth:
+			return t.Ints()
+		case src.Op == "Identity" && len(src.Inputs) > 0:
+			e = src.Inputs[0]
+		case src.Op == "Pack" && in.depth < maxInferDepth:
 			return in.packed(src)
 		default:
 			t, err := in.of(e)
-			if err != nil || !t.Shape.Known || len(t.Shape.Dims) != 1 || t.Shape.Dims[0] < 0 || t.Shape.Dims[0] > maxRank {
+			if err != nil || !t.Shape.Known || len(t.Shape.Dims) != 1 || t.Shape.Dims[0] < 0 || t.Shape.Dims[0] > graphwire.MaxRank {
 				return nil, false, err
 			}
 			return slices.Repeat([]int64{unknownValue}, int(t.Shape.Dims[0])), true, nil
@@ -335,19 +337,19 @@ func (in *inference) vector(n *node, i int) ([]int64, bool, error) {
 }
 
 // packed is the vector that Pack makes of scalars.
-func (in *inference) packed(n *node) ([]int64, bool, error) {
-	if len(n.inputs) > maxRank {
+func (in *inference) packed(n *graphwire.Node) ([]int64, bool, error) {
+	if len(n.Inputs) > graphwire.MaxRank {
 		return nil, false, nil
 	}
 	in.depth++
 	defer func() { in.depth-- }()
 	var values []int64
-	for i, e := range n.inputs {
-		if e.port == controlPort {
+	for i, e := range n.Inputs {
+		if e.Port == graphwire.ControlPort {
 			continue
 		}
 		v := int64(unknownValue)
-		if e.node >= 0 && in.g.nodes[e.node].op == "Const" {
+		if e.Node >= 0 && in.g.Nodes[e.Node].Op == "Const" {
 			one, ok, err := in.vector(n, i)
 			if err != nil {
 				return nil, false, err

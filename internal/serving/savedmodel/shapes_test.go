@@ -8,6 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtest"
 )
 
 // TestInferenceAgainstTensorFlow holds every tensor of a graph of many
@@ -21,7 +25,7 @@ func TestInferenceAgainstTensorFlow(t *testing.T) {
 	in := newInference(g)
 	equal, unknownShapes, unknownTypes := 0, 0, 0
 	for name, w := range want {
-		node, port, ok := splitTensorName(name)
+		node, port, ok := graphwire.SplitTensorName(name)
 		if !ok {
 			t.Fatalf("golden file names %q", name)
 		}
@@ -31,15 +35,15 @@ func TestInferenceAgainstTensorFlow(t *testing.T) {
 			t.Fatalf("%s: %s", name, w)
 		}
 		shape := Shape{Known: dims != nil, Dims: dims}
-		index, ok := g.byName[node]
+		index, ok := g.ByName[node]
 		if !ok {
 			t.Fatalf("no node %q", node)
 		}
-		got, err := in.of(edge{index, port})
+		got, err := in.of(graphwire.Edge{Node: index, Port: port})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		op := g.nodes[index].op
+		op := g.Nodes[index].Op
 		switch {
 		case got.DType == Invalid:
 			unknownTypes++
@@ -70,28 +74,28 @@ func TestInferenceAgainstTensorFlow(t *testing.T) {
 
 // TestInvalidOutputs asks for outputs that operations do not have.
 func TestInvalidOutputs(t *testing.T) {
-	x := placeholder("x", Float32, 6)
-	list := func(key string, types ...byte) attrDef {
-		return attrDef{key, appendBytes(nil, attrList, appendBytes(nil, listType, types))}
+	x := graphtest.Placeholder("x", Float32, 6)
+	list := func(key string, types ...byte) graphtest.Attr {
+		return graphtest.Attr{Key: key, Value: graphwire.AppendBytes(nil, graphwire.AttrList, graphwire.AppendBytes(nil, graphwire.ListType, types))}
 	}
 	tests := []struct {
 		node []byte
 		port int32
 		want string
 	}{
-		{nodeDef("n", "Relu", []string{"x"}, typeAttr("T", Float32)), 1, `node "n" is a Relu, which has no output 1`},
-		{nodeDef("n", "NoOp", nil), 0, `node "n" is a NoOp, which has no output tensor`},
-		{nodeDef("n", "Split", []string{"x"}, typeAttr("T", Float32), intAttr("num_split", 3)), 3, `node "n" is a Split with 3 outputs, it has no output 3`},
-		{nodeDef("n", "PartitionedCall", []string{"x"}, list("Tout", 1, 3)), 2, `node "n" is a PartitionedCall with 2 outputs, it has no output 2`},
+		{graphtest.Node("n", "Relu", []string{"x"}, graphtest.TypeAttr("T", Float32)), 1, `node "n" is a Relu, which has no output 1`},
+		{graphtest.Node("n", "NoOp", nil), 0, `node "n" is a NoOp, which has no output tensor`},
+		{graphtest.Node("n", "Split", []string{"x"}, graphtest.TypeAttr("T", Float32), graphtest.IntAttr("num_split", 3)), 3, `node "n" is a Split with 3 outputs, it has no output 3`},
+		{graphtest.Node("n", "PartitionedCall", []string{"x"}, list("Tout", 1, 3)), 2, `node "n" is a PartitionedCall with 2 outputs, it has no output 2`},
 	}
 	for _, tt := range tests {
-		g := openBytes(t, graphDef(x, tt.node))
-		if _, err := newInference(g).of(edge{1, tt.port}); err == nil || err.Error() != tt.want {
+		g := openBytes(t, graphtest.Graph(x, tt.node))
+		if _, err := newInference(g).of(graphwire.Edge{Node: 1, Port: tt.port}); err == nil || err.Error() != tt.want {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
 	}
-	g := openBytes(t, graphDef(x, tests[3].node))
-	if got, err := newInference(g).of(edge{1, 1}); err != nil || got.DType != Int32 {
+	g := openBytes(t, graphtest.Graph(x, tests[3].node))
+	if got, err := newInference(g).of(graphwire.Edge{Node: 1, Port: 1}); err != nil || got.DType != Int32 {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
@@ -100,8 +104,8 @@ func TestInvalidOutputs(t *testing.T) {
 // one.
 func TestLegacyPlaceholder(t *testing.T) {
 	for producer, want := range map[uint64]string{0: "unknown", 21: "unknown", 22: "[]", 1000: "[]"} {
-		g := openBytes(t, graphDef(placeholder("x", Float32), versionsDef(producer)))
-		if got, err := newInference(g).of(edge{}); err != nil || got.Shape.String() != want {
+		g := openBytes(t, graphtest.Graph(graphtest.Placeholder("x", Float32), graphtest.Versions(producer)))
+		if got, err := newInference(g).of(graphwire.Edge{}); err != nil || got.Shape.String() != want {
 			t.Errorf("producer %d: %v, %v, want %s", producer, got.Shape, err, want)
 		}
 	}
@@ -127,23 +131,23 @@ func TestTensorInts(t *testing.T) {
 		{"no values are zeros", Int64, ShapeOf(2), nil, []int64{0, 0}},
 		{"scalar", Int64, ShapeOf(), packed(10, 6), []int64{6}},
 		{"float", Float32, ShapeOf(1), nil, nil},
-		{"too many", Int32, ShapeOf(maxRank + 1), nil, nil},
+		{"too many", Int32, ShapeOf(graphwire.MaxRank + 1), nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			attr := tensorAttr("value", tt.dtype, tt.shape, nil)
-			inner := attr.value[2:] // without tag and one byte of length
-			attr.value = appendBytes(nil, attrTensor, slices.Concat(inner, tt.extra))
-			g := openBytes(t, nodeDef("c", "Const", nil, attr))
-			a, err := g.readAttrs(&g.nodes[0])
+			attr := graphtest.TensorAttr("value", tt.dtype, graphtest.Dims(tt.shape.Dims...), nil)
+			inner := attr.Value[2:] // without tag and one byte of length
+			attr.Value = graphwire.AppendBytes(nil, graphwire.AttrTensor, slices.Concat(inner, tt.extra))
+			g := openBytes(t, graphtest.Node("c", "Const", nil, attr))
+			a, err := g.ReadAttrs(&g.Nodes[0])
 			if err != nil {
 				t.Fatal(err)
 			}
-			tensor, ok, err := a.tensor("value")
+			tensor, ok, err := a.Tensor("value")
 			if err != nil || !ok {
 				t.Fatal(ok, err)
 			}
-			got, ok, err := tensor.ints()
+			got, ok, err := tensor.Ints()
 			if err != nil || ok != (tt.want != nil) {
 				t.Fatal(ok, err)
 			}
@@ -155,8 +159,8 @@ func TestTensorInts(t *testing.T) {
 }
 
 func TestAmbiguousAttribute(t *testing.T) {
-	two := attrDef{"dtype", append(typeAttr("", Float32).value, typeAttr("", Int32).value...)}
-	data := nodeDef("x", "Placeholder", nil, two)
+	two := graphtest.Attr{Key: "dtype", Value: append(graphtest.TypeAttr("", Float32).Value, graphtest.TypeAttr("", Int32).Value...)}
+	data := graphtest.Node("x", "Placeholder", nil, two)
 	_, err := Inspect(bytes.NewReader(data), int64(len(data)))
 	if err == nil || err.Error() != `inspect model: offset 31: NodeDef "x": attribute "dtype" has more than one value` {
 		t.Errorf("got %v", err)
@@ -165,16 +169,16 @@ func TestAmbiguousAttribute(t *testing.T) {
 
 // TestDeepGraph follows a chain longer than inference goes, without harm.
 func TestDeepGraph(t *testing.T) {
-	parts := [][]byte{placeholder("n0", Float32, 3)}
+	parts := [][]byte{graphtest.Placeholder("n0", Float32, 3)}
 	for i := range 3 * maxInferDepth {
-		parts = append(parts, nodeDef(num(i+1), "Relu", []string{num(i)}, typeAttr("T", Float32)))
+		parts = append(parts, graphtest.Node(num(i+1), "Relu", []string{num(i)}, graphtest.TypeAttr("T", Float32)))
 	}
-	g := openBytes(t, graphDef(parts...))
-	got, err := newInference(g).of(edge{node: int32(len(parts) - 1)})
+	g := openBytes(t, graphtest.Graph(parts...))
+	got, err := newInference(g).of(graphwire.Edge{Node: int32(len(parts) - 1)})
 	if err != nil || got.DType != Float32 || got.Shape.Known {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if got, err = newInference(g).of(edge{node: maxInferDepth - 1}); err != nil || got.Shape.String() != "[3]" {
+	if got, err = newInference(g).of(graphwire.Edge{Node: maxInferDepth - 1}); err != nil || got.Shape.String() != "[3]" {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
@@ -217,7 +221,7 @@ func TestElements(t *testing.T) {
 		{ShapeOf(1<<32, 1<<32), 0, false},
 		{Shape{}, 0, false},
 	} {
-		if got, ok := tt.shape.elements(); got != tt.want || ok != tt.ok {
+		if got, ok := tt.shape.Elements(); got != tt.want || ok != tt.ok {
 			t.Errorf("%s: %d, %v", tt.shape, got, ok)
 		}
 	}
@@ -228,18 +232,19 @@ func TestShapeEncoding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := Shape{}
 		if rapid.Bool().Draw(t, "known") {
-			s = Shape{Known: true, Dims: rapid.SliceOfN(rapid.Int64Min(-1), 0, maxRank).Draw(t, "dims")}
+			s = Shape{Known: true, Dims: rapid.SliceOfN(rapid.Int64Min(-1), 0, graphwire.MaxRank).Draw(t, "dims")}
 		}
-		data := nodeDef("x", "Placeholder", nil, shapeAttr("shape", s))
-		g, err := openGraph(bytes.NewReader(data), int64(len(data)))
+		encoded := graphwire.AppendBytes(nil, graphwire.AttrShape, graphwire.EncodeShape(s))
+		data := graphtest.Node("x", "Placeholder", nil, graphtest.Attr{Key: "shape", Value: encoded})
+		g, err := graphwire.OpenGraph(bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := g.readAttrs(&g.nodes[0])
+		a, err := g.ReadAttrs(&g.Nodes[0])
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := a.shape("shape")
+		got, err := a.Shape("shape")
 		if err != nil || got.String() != s.String() {
 			t.Fatalf("%s became %s, %v", s, got, err)
 		}

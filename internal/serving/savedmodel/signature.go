@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
 )
 
 // What TensorFlow Serving looks for (tensorflow/cc/saved_model/constants.h,
@@ -71,15 +73,15 @@ func ParseTensorSpec(s string) (TensorSpec, error) {
 		spec.Key, rest = key, after
 	}
 	name, typ, typed := strings.Cut(rest, "@")
-	node, port, ok := splitTensorName(name)
+	node, port, ok := graphwire.SplitTensorName(name)
 	switch {
 	case name == "":
 		return TensorSpec{}, fail("the node's name is empty")
 	case !ok:
 		return TensorSpec{}, fail("%q does not end in a port number", name)
-	case port == controlPort:
+	case port == graphwire.ControlPort:
 		return TensorSpec{}, fail("a control edge carries no tensor")
-	case !validNodeName(node):
+	case !graphwire.ValidNodeName(node):
 		return TensorSpec{}, fail("%q is not a node's name", node)
 	}
 	spec.Node, spec.Port = node, port
@@ -104,7 +106,7 @@ func ParseTensorSpec(s string) (TensorSpec, error) {
 	}
 	for d := range strings.SplitSeq(dims, ",") {
 		size, err := strconv.ParseInt(strings.TrimSpace(d), 10, 64)
-		if err != nil || size < -1 || len(spec.Shape.Dims) == maxRank {
+		if err != nil || size < -1 || len(spec.Shape.Dims) == graphwire.MaxRank {
 			return TensorSpec{}, fail("%q is not a dimension: a size, or -1 where it varies", d)
 		}
 		spec.Shape.Dims = append(spec.Shape.Dims, size)
@@ -205,7 +207,7 @@ func (e *TensorError) Error() string {
 // resolved is one tensor of the signature with its place in the graph.
 type resolved struct {
 	SignatureTensor
-	at edge
+	at graphwire.Edge
 }
 
 // resolve finds the tensors of one side of the signature in the graph.
@@ -238,17 +240,17 @@ func resolveOne(in *inference, role Role, spec TensorSpec) (resolved, error) {
 	fail := func(format string, args ...any) (resolved, error) {
 		return resolved{}, &TensorError{role, spec.String(), fmt.Sprintf(format, args...)}
 	}
-	index, ok := in.g.byName[spec.Node]
+	index, ok := in.g.ByName[spec.Node]
 	if !ok {
-		return fail("the graph has no node %q; %s", spec.Node, in.g.suggest(role))
+		return fail("the graph has no node %q; %s", spec.Node, suggest(in.g, role))
 	}
-	at := edge{node: index, port: spec.Port}
-	n := &in.g.nodes[index]
-	a, err := in.g.readAttrs(n)
+	at := graphwire.Edge{Node: index, Port: spec.Port}
+	n := &in.g.Nodes[index]
+	a, err := in.g.ReadAttrs(n)
 	if err != nil {
 		return resolved{}, err
 	}
-	if _, err := outputDType(n, &a, at.port); err != nil {
+	if _, err := outputDType(n, &a, at.Port); err != nil {
 		return fail("%v", err)
 	}
 	t, err := in.of(at)
@@ -263,26 +265,26 @@ func resolveOne(in *inference, role Role, spec TensorSpec) (resolved, error) {
 		dtype = spec.DType
 	}
 	if spec.Shape.Known {
-		if !shape.compatible(spec.Shape) {
+		if !shape.Compatible(spec.Shape) {
 			return fail("the graph says that its shape is %s", shape)
 		}
 		shape = spec.Shape
 	}
 	switch dtype {
 	case Invalid:
-		return fail("its dtype does not follow from the graph, because the operation %s is not known here: state it, as in %s@float32", n.op, spec)
+		return fail("its dtype does not follow from the graph, because the operation %s is not known here: state it, as in %s@float32", n.Op, spec)
 	case Resource, Variant:
 		return fail("it is a %s, which no client can send or receive", dtype)
 	default:
-		return resolved{at: at, SignatureTensor: SignatureTensor{Tensor: in.g.tensorName(at), DType: dtype, Shape: shape}}, nil
+		return resolved{at: at, SignatureTensor: SignatureTensor{Tensor: in.g.TensorName(at), DType: dtype, Shape: shape}}, nil
 	}
 }
 
 // suggest lists what a missing tensor may have been meant to be.
-func (g *graph) suggest(role Role) string {
-	what, candidates := "its placeholders are", g.placeholders()
+func suggest(g *graphwire.Graph, role Role) string {
+	what, candidates := "its placeholders are", placeholders(g)
 	if role == Output {
-		what, candidates = "nodes that nobody consumes are", g.sinks()
+		what, candidates = "nodes that nobody consumes are", sinks(g)
 	}
 	if len(candidates) == 0 {
 		return "it has no " + map[Role]string{Input: "placeholders", Output: "node that nobody consumes"}[role]
@@ -293,7 +295,7 @@ func (g *graph) suggest(role Role) string {
 			names = append(names, fmt.Sprintf("and %d more", len(candidates)-len(names)))
 			break
 		}
-		names = append(names, g.nodes[i].name)
+		names = append(names, g.Nodes[i].Name)
 	}
 	return what + " " + strings.Join(names, ", ")
 }
@@ -321,35 +323,13 @@ func encodeSignature(inputs, outputs []resolved) []byte {
 		sorted := slices.Clone(side.tensors)
 		slices.SortFunc(sorted, func(x, y resolved) int { return strings.Compare(x.Key, y.Key) })
 		for _, t := range sorted {
-			info := appendString(nil, infoName, t.Tensor)
+			info := graphwire.AppendString(nil, infoName, t.Tensor)
 			info = protowire.AppendTag(info, infoDType, protowire.VarintType)
 			info = protowire.AppendVarint(info, uint64(t.DType)) // One of dataTypeNames.
-			info = appendBytes(info, infoShape, encodeShape(t.Shape))
-			entry := appendBytes(appendString(nil, mapKey, t.Key), mapValue, info)
-			b = appendBytes(b, side.num, entry)
+			info = graphwire.AppendBytes(info, infoShape, graphwire.EncodeShape(t.Shape))
+			entry := graphwire.AppendBytes(graphwire.AppendString(nil, graphwire.MapKey, t.Key), graphwire.MapValue, info)
+			b = graphwire.AppendBytes(b, side.num, entry)
 		}
 	}
-	return appendString(b, signatureMethod, PredictMethod)
-}
-
-func encodeShape(s Shape) []byte {
-	var b []byte
-	if !s.Known {
-		b = protowire.AppendTag(b, shapeUnknownRank, protowire.VarintType)
-		return protowire.AppendVarint(b, 1)
-	}
-	for _, d := range s.Dims {
-		dim := protowire.AppendTag(nil, dimSize, protowire.VarintType)
-		dim = protowire.AppendVarint(dim, uint64(d)) // Two's complement is the encoding.
-		b = appendBytes(b, shapeDim, dim)
-	}
-	return b
-}
-
-func appendBytes(b []byte, num protowire.Number, v []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), v)
-}
-
-func appendString(b []byte, num protowire.Number, v string) []byte {
-	return appendBytes(b, num, []byte(v))
+	return graphwire.AppendString(b, signatureMethod, PredictMethod)
 }

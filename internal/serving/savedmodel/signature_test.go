@@ -8,6 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtest"
 )
 
 func TestParseTensorSpec(t *testing.T) {
@@ -95,7 +99,7 @@ func TestTensorSpecText(t *testing.T) {
 }
 
 func TestDataTypeNames(t *testing.T) {
-	for d, name := range dataTypeNames {
+	for d, name := range graphwire.DataTypeNames {
 		if got, err := ParseDataType(name); err != nil || got != d || d.String() != name {
 			t.Errorf("%s: %d, %v", name, got, err)
 		}
@@ -108,15 +112,15 @@ func TestDataTypeNames(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	g := openBytes(t, graphDef(
-		placeholder("x", Float32, -1, 4),
-		placeholder("size", Int32, 2),
-		nodeDef("split", "Split", []string{"size", "x"}, typeAttr("T", Float32), intAttr("num_split", 2)),
-		nodeDef("custom", "MyCustomOp", []string{"split"}),
-		nodeDef("sum", "Relu", []string{"split:1"}, typeAttr("T", Float32)),
-		nodeDef("table", "VarHandleOp", nil),
-		nodeDef("done", "NoOp", []string{"^sum"}),
-		versionsDef(100),
+	g := openBytes(t, graphtest.Graph(
+		graphtest.Placeholder("x", Float32, -1, 4),
+		graphtest.Placeholder("size", Int32, 2),
+		graphtest.Node("split", "Split", []string{"size", "x"}, graphtest.TypeAttr("T", Float32), graphtest.IntAttr("num_split", 2)),
+		graphtest.Node("custom", "MyCustomOp", []string{"split"}),
+		graphtest.Node("sum", "Relu", []string{"split:1"}, graphtest.TypeAttr("T", Float32)),
+		graphtest.Node("table", "VarHandleOp", nil),
+		graphtest.Node("done", "NoOp", []string{"^sum"}),
+		graphtest.Versions(100),
 	))
 	tests := []struct {
 		name  string
@@ -172,9 +176,9 @@ func TestResolve(t *testing.T) {
 func TestSuggestionsAreShort(t *testing.T) {
 	var parts [][]byte
 	for i := range 12 {
-		parts = append(parts, placeholder(num(i), Float32))
+		parts = append(parts, graphtest.Placeholder(num(i), Float32))
 	}
-	g := openBytes(t, graphDef(parts...))
+	g := openBytes(t, graphtest.Graph(parts...))
 	_, err := resolve(newInference(g), Input, nil)
 	if err == nil || !strings.HasSuffix(err.Error(), "its placeholders are n0, n1, n2, n3, n4, n5, n6, n7, and 4 more") {
 		t.Errorf("got %v", err)

@@ -1,18 +1,21 @@
-package savedmodel
+package graphwire
 
 import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"pgregory.net/rapid"
+
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphtest"
 )
 
 func TestMalformedMessages(t *testing.T) {
-	node := nodeDef("input", "Placeholder", nil, typeAttr("dtype", Float32))
+	node := graphtest.Node("input", "Placeholder", nil, graphtest.TypeAttr("dtype", Float32))
 	tests := []struct {
 		name string
 		data []byte
@@ -31,17 +34,17 @@ func TestMalformedMessages(t *testing.T) {
 		{"fixed64 cut", append(node[:len(node):len(node)], 0x39, 1, 2), "field 7 needs 8 bytes, 2 remain"},
 		{"library as number", append(node[:len(node):len(node)], 0x10, 1), "GraphDef: field 2 has wire type 0, want 2"},
 		{"versions as number", append(node[:len(node):len(node)], 0x20, 1), "GraphDef: field 4 has wire type 0, want 2"},
-		{"name as number", appendBytes(nil, graphNode, []byte{0x08, 1}), "NodeDef: field 1 has wire type 0, want 2"},
-		{"name not UTF-8", appendBytes(nil, graphNode, appendString(nil, nodeName, "\xff")), "NodeDef: field 1 is not UTF-8"},
-		{"name too long", appendBytes(nil, graphNode, appendString(nil, nodeName, strings.Repeat("n", maxNameBytes+1))), "field 1 has 65537 bytes, the limit is 65536"},
-		{"no name", appendBytes(nil, graphNode, appendString(nil, nodeOp, "Const")), "node 0 has no name or no operation: this is not a frozen graph"},
-		{"input of no form", appendBytes(nil, graphNode, appendString(appendString(nil, nodeName, "a"), nodeInput, "b:x")), `NodeDef "a": input "b:x" is not of the form node, node:port or ^node`},
-		{"no nodes", versionsDef(1), "the graph has no nodes"},
-		{"checkpoint's .meta", graphDef(node, appendBytes(nil, graphVersion, []byte("saver"))), "the .meta file of a checkpoint; freeze the graph first"},
+		{"name as number", AppendBytes(nil, GraphNode, []byte{0x08, 1}), "NodeDef: field 1 has wire type 0, want 2"},
+		{"name not UTF-8", AppendBytes(nil, GraphNode, AppendString(nil, NodeName, "\xff")), "NodeDef: field 1 is not UTF-8"},
+		{"name too long", AppendBytes(nil, GraphNode, AppendString(nil, NodeName, strings.Repeat("n", maxNameBytes+1))), "field 1 has 65537 bytes, the limit is 65536"},
+		{"no name", AppendBytes(nil, GraphNode, AppendString(nil, NodeOp, "Const")), "node 0 has no name or no operation: this is not a frozen graph"},
+		{"input of no form", AppendBytes(nil, GraphNode, AppendString(AppendString(nil, NodeName, "a"), NodeInput, "b:x")), `NodeDef "a": input "b:x" is not of the form node, node:port or ^node`},
+		{"no nodes", graphtest.Versions(1), "the graph has no nodes"},
+		{"checkpoint's .meta", graphtest.Graph(node, AppendBytes(nil, graphVersion, []byte("saver"))), "the .meta file of a checkpoint; freeze the graph first"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := openGraph(bytes.NewReader(tt.data), int64(len(tt.data)))
+			_, err := OpenGraph(bytes.NewReader(tt.data), int64(len(tt.data)))
 			var fe *FormatError
 			if !errors.As(err, &fe) {
 				t.Fatalf("got %v, want a FormatError", err)
@@ -56,7 +59,7 @@ func TestMalformedMessages(t *testing.T) {
 // TestTruncation cuts a real graph everywhere near its structure: no prefix
 // may be taken for a whole graph unless it ends between two nodes.
 func TestTruncation(t *testing.T) {
-	whole := tiny()
+	whole := graphtest.Tiny()
 	ends := map[int]bool{}
 	for rest := whole; len(rest) > 0; {
 		_, _, n := protowire.ConsumeField(rest)
@@ -64,7 +67,7 @@ func TestTruncation(t *testing.T) {
 		ends[len(whole)-len(rest)] = true
 	}
 	for n := 1; n < len(whole); n++ {
-		_, err := openGraph(bytes.NewReader(whole[:n]), int64(n))
+		_, err := OpenGraph(bytes.NewReader(whole[:n]), int64(n))
 		if (err == nil) != ends[n] {
 			t.Errorf("cut to %d of %d bytes: error %v, field boundary %v", n, len(whole), err, ends[n])
 		}
@@ -72,8 +75,8 @@ func TestTruncation(t *testing.T) {
 }
 
 func TestShrunkenFile(t *testing.T) {
-	data := tiny()
-	_, err := openGraph(bytes.NewReader(data[:20]), int64(len(data)))
+	data := graphtest.Tiny()
+	_, err := OpenGraph(bytes.NewReader(data[:20]), int64(len(data)))
 	if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "it was changed while it was read") {
 		t.Errorf("got %v", err)
 	}
@@ -86,7 +89,7 @@ func TestWindow(t *testing.T) {
 		data[i] = byte(i * 7 >> 3)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWindow(bytes.NewReader(data), int64(len(data)))
+		w := NewWindow(bytes.NewReader(data), int64(len(data)))
 		for range 20 {
 			n := rapid.IntRange(0, windowSize).Draw(t, "n")
 			off := rapid.IntRange(0, len(data)-n).Draw(t, "offset")
@@ -103,8 +106,11 @@ func TestWindow(t *testing.T) {
 
 // TestFieldsAgainstProtowire holds the iteration against the library's own.
 func TestFieldsAgainstProtowire(t *testing.T) {
-	data := readFile(t, digits)
-	m := message{w: newWindow(bytes.NewReader(data), int64(len(data))), name: "GraphDef", end: int64(len(data))}
+	data, err := os.ReadFile("../../../examples/quickstart/model/digits.pb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := NewMessage(NewWindow(bytes.NewReader(data), int64(len(data))), "GraphDef", 0, int64(len(data)))
 	count := 0
 	for rest := data; len(rest) > 0; count++ {
 		num, typ, n := protowire.ConsumeField(rest)
@@ -113,7 +119,7 @@ func TestFieldsAgainstProtowire(t *testing.T) {
 			t.Fatalf("field %d: %v, %v", count, ok, err)
 		}
 		offset := int64(len(data) - len(rest))
-		if f.num != int32(num) || f.typ != typ || f.start != offset || f.end() != offset+int64(n) {
+		if f.Num != int32(num) || f.Typ != typ || f.Start != offset || f.End() != offset+int64(n) {
 			t.Fatalf("field %d: got %+v, want number %d, type %d, [%d,%d)", count, f, num, typ, offset, offset+int64(n))
 		}
 		rest = rest[n:]
