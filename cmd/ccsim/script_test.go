@@ -132,8 +132,8 @@ func cmdVerifyQuote(ts *testscript.TestScript, neg bool, args []string) {
 	bundle := check(pccs.ReadBundle(strings.NewReader(ts.ReadFile(args[1]))))(ts)
 	block, _ := pem.Decode([]byte(ts.ReadFile(args[2])))
 	opts := dcap.VerifyOptions{At: time.Now(), Roots: []*x509.Certificate{check(x509.ParseCertificate(block.Bytes))(ts)}}
-	platform := check(dcap.CheckEvidence(q, opts))(ts)
-	v, err := dcap.Verify(q, check(bundle.Collateral(context.Background(), platform))(ts), opts)
+	evidence := check(dcap.CheckEvidence(q, opts))(ts)
+	v, err := evidence.Verify(check(bundle.Collateral(context.Background(), evidence.Platform()))(ts), opts.At)
 	if (err != nil) != neg {
 		ts.Fatalf("verify: %v", err)
 	}

@@ -136,15 +136,15 @@ func ReadBundle(name string) (*pccs.Bundle, error) {
 // refused without collateral is refused before any is asked for, so that a
 // forgery costs no request.
 func VerifyQuote(ctx context.Context, q *quote.Quote, source ratls.CollateralSource, opts dcap.VerifyOptions) (*dcap.Verdict, error) {
-	platform, err := dcap.CheckEvidence(q, opts)
+	evidence, err := dcap.CheckEvidence(q, opts)
 	if err != nil {
 		return nil, err
 	}
-	collateral, err := source.Collateral(ctx, platform)
+	collateral, err := source.Collateral(ctx, evidence.Platform())
 	if err != nil {
 		return nil, err
 	}
-	return dcap.Verify(q, collateral, opts)
+	return evidence.Verify(collateral, opts.At)
 }
 
 // RefuseRevoked refuses a genuine quote of a platform whose TCB level Intel has

@@ -90,9 +90,9 @@ const (
 	maxChainSize = 64 << 10
 )
 
-// parseCertificates reads PEM text that holds certificates and nothing else. White space between them and one NUL at
-// the end, which Intel's QE writes, are allowed.
-func parseCertificates(text []byte, stage Stage, what string) ([]*x509.Certificate, error) {
+// splitPEM reads PEM text that holds certificates and nothing else, and returns their DER. White space between them and
+// one NUL at the end, which Intel's QE writes, are allowed.
+func splitPEM(text []byte, stage Stage, what string) ([][]byte, error) {
 	formatError := func(got, want string) *Error {
 		return &Error{Stage: stage, Reason: ReasonFormat, What: what, Got: got, Want: want}
 	}
@@ -103,7 +103,7 @@ func parseCertificates(text []byte, stage Stage, what string) ([]*x509.Certifica
 	if len(rest) == 0 {
 		return nil, formatError("no certificate", "PEM certificates")
 	}
-	var certs []*x509.Certificate
+	var ders [][]byte
 	for len(rest) > 0 {
 		if !bytes.HasPrefix(rest, []byte(pemBegin)) {
 			return nil, formatError(fmt.Sprintf("%q before or between the certificates", head(rest)), "PEM certificates and nothing else")
@@ -111,20 +111,38 @@ func parseCertificates(text []byte, stage Stage, what string) ([]*x509.Certifica
 		block, after := pem.Decode(rest)
 		// pem.Decode skips a damaged block and goes on to the next: the block must be the one at the start.
 		if block == nil || bytes.Count(rest[:len(rest)-len(after)], []byte(pemBeginMark)) != 1 || len(block.Headers) > 0 {
-			return nil, formatError(fmt.Sprintf("a damaged PEM block as certificate %d", len(certs)+1), "PEM certificates")
+			return nil, formatError(fmt.Sprintf("a damaged PEM block as certificate %d", len(ders)+1), "PEM certificates")
 		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			reason := ReasonFormat
-			if badKey(block.Bytes) {
-				reason = ReasonKey
-			}
-			return nil, &Error{Stage: stage, Reason: reason, What: fmt.Sprintf("%s: certificate %d", what, len(certs)+1), Err: err}
-		}
-		certs = append(certs, cert)
+		ders = append(ders, block.Bytes)
 		rest = bytes.TrimLeft(after, asciiSpace)
 	}
+	return ders, nil
+}
+
+// parseCertificates parses what splitPEM returned.
+func parseCertificates(ders [][]byte, stage Stage, what string) ([]*x509.Certificate, error) {
+	certs := make([]*x509.Certificate, len(ders))
+	for i, der := range ders {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			reason := ReasonFormat
+			if badKey(der) {
+				reason = ReasonKey
+			}
+			return nil, &Error{Stage: stage, Reason: reason, What: fmt.Sprintf("%s: certificate %d", what, i+1), Err: err}
+		}
+		certs[i] = cert
+	}
 	return certs, nil
+}
+
+// parseChain reads certificates in PEM.
+func parseChain(text []byte, stage Stage, what string) ([]*x509.Certificate, error) {
+	ders, err := splitPEM(text, stage, what)
+	if err != nil {
+		return nil, err
+	}
+	return parseCertificates(ders, stage, what)
 }
 
 // badKey reports whether a certificate that did not parse is well formed but for its public key.
@@ -149,10 +167,19 @@ func badKey(der []byte) bool {
 
 func head(b []byte) []byte { return b[:min(len(b), 16)] }
 
-// verifyChain parses a chain and verifies everything about it that does not depend on the time: number, order, names,
-// profiles, links, the root. The order of checks is that of PckCertVerifier.cpp of Intel's library.
+// verifyChain is verifyCertificates of PEM text.
 func (r *run) verifyChain(text []byte, spec chainSpec) (*chain, error) {
-	certs, err := parseCertificates(text, spec.stage, spec.what)
+	ders, err := splitPEM(text, spec.stage, spec.what)
+	if err != nil {
+		return nil, err
+	}
+	return r.verifyCertificates(ders, spec)
+}
+
+// verifyCertificates parses a chain and verifies everything about it that does not depend on the time: number, order,
+// names, profiles, links, the root. The order of checks is that of PckCertVerifier.cpp of Intel's library.
+func (r *run) verifyCertificates(ders [][]byte, spec chainSpec) (*chain, error) {
+	certs, err := parseCertificates(ders, spec.stage, spec.what)
 	if err != nil {
 		return nil, err
 	}

@@ -109,12 +109,7 @@ func (l *lab) verify(v *dcap.Verifier) (*dcap.Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	var verdict *dcap.Verdict
-	if v == nil {
-		verdict, err = dcap.Verify(q, l.collateral(), dcap.VerifyOptions{At: l.at, Roots: l.roots})
-	} else {
-		verdict, err = v.Verify(q, l.collateral(), l.at)
-	}
+	verdict, err := dcap.VerifyBothWays(l.tb, v, q, l.collateral(), dcap.VerifyOptions{At: l.at, Roots: l.roots})
 	if err == nil && l.policy != nil {
 		err = l.policy.Check(verdict)
 	}

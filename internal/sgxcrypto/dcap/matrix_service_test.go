@@ -52,7 +52,7 @@ func (s *service) fetch() (*dcap.Verdict, error) {
 	defer client.Close()
 	platform, err := dcap.CheckEvidence(s.quote(), dcap.VerifyOptions{At: s.at, Roots: s.roots})
 	s.must(err)
-	s.c, err = client.Collateral(s.tb.Context(), platform)
+	s.c, err = client.Collateral(s.tb.Context(), platform.Platform())
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,7 @@ func TestMatrix(t *testing.T) {
 			}
 		})
 	}
+	dcap.LogRoutes(t)
 }
 
 func runAttempt(t *testing.T, a attempt) {

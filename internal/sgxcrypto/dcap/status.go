@@ -137,7 +137,8 @@ func (v *Verdict) Platform() Platform {
 	return Platform{FMSPC: v.PCK.FMSPC, PCEID: v.PCK.PCEID, CA: v.PCK.CA, Simulated: v.Simulated}
 }
 
-func makeVerdict(q *quote.Quote, at time.Time, e *evidenceChain, rev *revocation, docs *documents, platform *tcbLevel, qe *qeLevel) *Verdict {
+func makeVerdict(ev *CheckedEvidence, at time.Time, rev *revocation, docs *documents, platform *tcbLevel, qe *qeLevel) *Verdict {
+	e := ev.chain
 	v := &Verdict{
 		At:                 at,
 		Status:             converge(platform.status, qe.status),
@@ -158,8 +159,8 @@ func makeVerdict(q *quote.Quote, at time.Time, e *evidenceChain, rev *revocation
 		PCKCRLIssued:               rev.pck.thisUpdate,
 
 		PCK:             e.pck.clone(),
-		Report:          q.Body,
-		QE:              q.QEReport,
+		Report:          ev.body,
+		QE:              ev.qe,
 		Simulated:       e.simulated(),
 		RootFingerprint: keyFingerprint(e.chain.root()),
 	}

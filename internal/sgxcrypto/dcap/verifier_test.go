@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -227,8 +228,9 @@ func TestVerdict(t *testing.T) {
 	if v.RootFingerprint == [32]byte{} {
 		t.Error("no root fingerprint")
 	}
-	platform, err := dcap.CheckEvidence(l.q, dcap.VerifyOptions{At: l.at, Roots: l.roots})
+	checked, err := dcap.CheckEvidence(l.q, dcap.VerifyOptions{At: l.at, Roots: l.roots})
 	l.must(err)
+	platform := checked.Platform()
 	if diff := cmp.Diff(v.Platform(), *platform); diff != "" {
 		t.Errorf("platform of the verdict and of the evidence:\n%s", diff)
 	}
@@ -263,9 +265,9 @@ func TestCheckEvidence(t *testing.T) {
 			if test.make != nil {
 				test.make(l)
 			}
-			platform, err := dcap.CheckEvidence(l.quote(), dcap.VerifyOptions{At: l.at, Roots: l.roots})
-			if code(err) != test.want || (platform == nil) != (err != nil) {
-				t.Errorf("outcome %s, platform %v, want %s (%v)", code(err), platform, test.want, err)
+			checked, err := dcap.CheckEvidence(l.quote(), dcap.VerifyOptions{At: l.at, Roots: l.roots})
+			if code(err) != test.want || (checked.Platform() == nil) != (err != nil) {
+				t.Errorf("outcome %s, platform %v, want %s (%v)", code(err), checked.Platform(), test.want, err)
 			}
 		})
 	}
@@ -274,6 +276,69 @@ func TestCheckEvidence(t *testing.T) {
 	}
 	if _, err := dcap.Verify(newLab(t, "").quote(), nil, dcap.VerifyOptions{At: labTime}); code(err) != "collateral_missing/tcb_info" {
 		t.Errorf("nil collateral: %v", err)
+	}
+}
+
+// TestCheckedEvidenceLater concludes at other times than the evidence was checked for.
+func TestCheckedEvidenceLater(t *testing.T) {
+	l := newLab(t, "")
+	end := labTime.Add(time.Hour)
+	l.p.PCK.Certificate.NotAfter = end
+	l.resign(l.p.PCK, l.p.CA())
+	checked, err := l.verifier().CheckEvidence(l.quote(), labTime)
+	l.must(err)
+	for _, test := range []struct {
+		at   time.Time
+		want string
+	}{
+		{end, "ok"},
+		{end.Add(time.Second), "pck_chain/expired"},
+		{labTime.AddDate(-20, 0, 0), "pck_chain/not_yet_valid"},
+		{labTime.Add(-24 * time.Hour), "root_crl/not_yet_valid"},
+		{time.Time{}, "config"},
+	} {
+		_, direct := dcap.Verify(l.quote(), l.collateral(), dcap.VerifyOptions{At: test.at, Roots: l.roots})
+		_, err := checked.Verify(l.collateral(), test.at)
+		if code(err) != test.want || fmt.Sprint(err) != fmt.Sprint(direct) {
+			t.Errorf("at %s: %v, in one step %v, want %s", test.at, err, direct, test.want)
+		}
+	}
+}
+
+// TestChainIsRememberedOnce writes one PCK chain in many ways: it takes one place among the platforms that a verifier
+// remembers, and what is not the same chain is not taken for it.
+func TestChainIsRememberedOnce(t *testing.T) {
+	l := newLab(t, "")
+	v := l.verifier()
+	good := slices.Clone(l.quote().CertificationData)
+	for i := range 40 {
+		space := strings.Repeat(" ", i%8) + strings.Repeat("\n", i/8)
+		l.chain([]byte(space), bytes.ReplaceAll(good, []byte("\n-----BEGIN"), []byte("\n"+space+"-----BEGIN")))
+		if _, err := l.verify(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := dcap.Platforms(v); n != 1 {
+		t.Errorf("one chain takes %d places", n)
+	}
+	other := newLab(t, "")
+	for _, test := range []struct {
+		name  string
+		parts [][]byte
+		want  string
+	}{
+		{"text after it", [][]byte{l.p.PCK.PEM(), l.p.CA().PEM(), l.p.RootPEM(), []byte("x")}, "pck_chain/format"},
+		{"another root after the same leaf", [][]byte{l.p.PCK.PEM(), l.p.CA().PEM(), other.p.RootPEM()}, "pck_chain/signature"},
+		{"another CA after the same leaf", [][]byte{l.p.PCK.PEM(), other.p.CA().PEM(), l.p.RootPEM()}, "pck_chain/signature"},
+		{"a fourth certificate", [][]byte{l.p.PCK.PEM(), l.p.CA().PEM(), l.p.RootPEM(), l.p.RootPEM()}, "pck_chain/count"},
+	} {
+		l.chain(test.parts...)
+		if _, err := l.verify(v); code(err) != test.want {
+			t.Errorf("%s: %s, want %s (%v)", test.name, code(err), test.want, err)
+		}
+	}
+	if n := dcap.Platforms(v); n != 1 {
+		t.Errorf("refused chains take %d places", n-1)
 	}
 }
 

@@ -39,8 +39,8 @@ type VerifyOptions struct {
 // CheckEvidence verifies everything about a quote that needs no collateral: PCK chain to a trusted root with its
 // validity, SGX extension, QE report signature, binding of the attestation key, quote signature. It is there to refuse
 // a forgery before anything is fetched for it, and to learn what to fetch. It is not a verification: revocation, the
-// QE's identity and the TCB level are left out.
-func CheckEvidence(q *quote.Quote, opts VerifyOptions) (*Platform, error) {
+// QE's identity and the TCB level are left to [CheckedEvidence.Verify].
+func CheckEvidence(q *quote.Quote, opts VerifyOptions) (*CheckedEvidence, error) {
 	v, err := NewVerifier(opts.Roots)
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ type run struct {
 func (v *Verifier) run() *run { return &run{Verifier: v, links: map[string]bool{}} }
 
 // CheckEvidence is like the function of that name.
-func (v *Verifier) CheckEvidence(q *quote.Quote, at time.Time) (*Platform, error) {
+func (v *Verifier) CheckEvidence(q *quote.Quote, at time.Time) (*CheckedEvidence, error) {
 	e, err := v.run().evidence(q, at, nil)
 	if err != nil {
 		return nil, fmt.Errorf("check evidence: %w", advise(err))
@@ -102,7 +102,50 @@ func (v *Verifier) CheckEvidence(q *quote.Quote, at time.Time) (*Platform, error
 	if err := e.checkSignatures(q, nil); err != nil {
 		return nil, fmt.Errorf("check evidence: %w", advise(err))
 	}
-	return &Platform{FMSPC: e.pck.FMSPC, PCEID: e.pck.PCEID, CA: e.pck.CA, Simulated: e.simulated()}, nil
+	return &CheckedEvidence{verifier: v, chain: e, body: q.Body, qe: q.QEReport}, nil
+}
+
+// CheckedEvidence is a quote whose signatures and PCK chain have been verified, and nothing that takes collateral. Only
+// CheckEvidence makes one that Verify accepts. It holds copies: changing the quote later changes nothing here.
+type CheckedEvidence struct {
+	verifier *Verifier
+	chain    *evidenceChain
+	body, qe quote.ReportBody
+}
+
+// Platform says what to ask for collateral by.
+func (e *CheckedEvidence) Platform() *Platform {
+	if e == nil || e.chain == nil {
+		return nil
+	}
+	pck := e.chain.pck
+	return &Platform{FMSPC: pck.FMSPC, PCEID: pck.PCEID, CA: pck.CA, Simulated: e.chain.simulated()}
+}
+
+// Verify is [Verifier.Verify] of the quote, under the same roots and with the same outcome, without verifying its
+// signatures again. Dates are compared with at, those of the PCK chain too: fetching collateral takes time.
+func (e *CheckedEvidence) Verify(c *Collateral, at time.Time) (*Verdict, error) {
+	verdict, err := e.verify(c, at)
+	if err != nil {
+		return nil, fmt.Errorf("verify quote: %w", advise(err))
+	}
+	return verdict, nil
+}
+
+func (e *CheckedEvidence) verify(c *Collateral, at time.Time) (*Verdict, error) {
+	switch {
+	case e == nil || e.chain == nil:
+		return nil, &ConfigError{"evidence that has not been checked: get it from CheckEvidence"}
+	case at.IsZero():
+		return nil, &ConfigError{noTime}
+	}
+	if err := c.checkComplete(); err != nil {
+		return nil, err
+	}
+	if err := e.chain.chain.checkDates(at); err != nil {
+		return nil, err
+	}
+	return e.verifier.run().conclude(e, c, at, func(identity *qeIdentity) error { return identity.checkReport(&e.qe) })
 }
 
 // Verify is like the function of that name.
@@ -122,34 +165,40 @@ func (v *Verifier) verify(q *quote.Quote, c *Collateral, at time.Time) (*Verdict
 	if err != nil {
 		return nil, err
 	}
-	rev, err := r.checkRevocation(e, c, at)
-	if err != nil {
-		return nil, err
-	}
-	docs, err := r.checkDocuments(e, c, rev, at)
-	if err != nil {
-		return nil, err
-	}
-	return r.conclude(q, e, rev, docs, at)
+	checked := &CheckedEvidence{verifier: v, chain: e, body: q.Body, qe: q.QEReport}
+	return r.conclude(checked, c, at, func(identity *qeIdentity) error { return e.checkSignatures(q, identity) })
 }
 
-// conclude verifies the quote itself against evidence and collateral that have been verified, and rates it.
-func (r *run) conclude(q *quote.Quote, e *evidenceChain, rev *revocation, docs *documents, at time.Time) (*Verdict, error) {
-	if err := docs.tcb.checkPlatform(e.pck); err != nil {
-		return nil, err
-	}
-	if err := e.checkSignatures(q, docs.qe); err != nil {
-		return nil, err
-	}
-	platform, err := docs.tcb.match(e.pck)
+// conclude verifies the collateral, then with signatures what the quote is signed with, and rates the platform.
+func (r *run) conclude(ev *CheckedEvidence, c *Collateral, at time.Time, signatures func(*qeIdentity) error) (*Verdict, error) {
+	rev, err := r.checkRevocation(ev.chain, c, at)
 	if err != nil {
 		return nil, err
 	}
-	qe, err := docs.qe.match(q.QEReport.ISVSVN)
+	docs, err := r.checkDocuments(ev.chain, c, rev, at)
 	if err != nil {
 		return nil, err
 	}
-	return makeVerdict(q, at, e, rev, docs, platform, qe), nil
+	return ev.rate(rev, docs, at, signatures)
+}
+
+// rate holds the evidence against collateral that has been verified.
+func (e *CheckedEvidence) rate(rev *revocation, docs *documents, at time.Time, signatures func(*qeIdentity) error) (*Verdict, error) {
+	if err := docs.tcb.checkPlatform(e.chain.pck); err != nil {
+		return nil, err
+	}
+	if err := signatures(docs.qe); err != nil {
+		return nil, err
+	}
+	platform, err := docs.tcb.match(e.chain.pck)
+	if err != nil {
+		return nil, err
+	}
+	qe, err := docs.qe.match(e.qe.ISVSVN)
+	if err != nil {
+		return nil, err
+	}
+	return makeVerdict(e, at, rev, docs, platform, qe), nil
 }
 
 // checkComplete refuses collateral with anything missing.
@@ -179,6 +228,8 @@ func (c *Collateral) checkComplete() error {
 	return nil
 }
 
+const noTime = "no time to verify for: set At"
+
 // evidenceChain is the verified certificate chain of a quote and what its leaf says.
 type evidenceChain struct {
 	chain *chain
@@ -193,7 +244,7 @@ var pckChainSpec = chainSpec{StagePCKChain, "PCK chain", []role{rolePCK, rolePCK
 // whether all inputs are there.
 func (r *run) evidence(q *quote.Quote, at time.Time, next func() error) (*evidenceChain, error) {
 	if at.IsZero() {
-		return nil, &ConfigError{"no time to verify for: set At"}
+		return nil, &ConfigError{noTime}
 	}
 	if err := checkForm(q); err != nil {
 		return nil, err
@@ -203,8 +254,14 @@ func (r *run) evidence(q *quote.Quote, at time.Time, next func() error) (*eviden
 			return nil, err
 		}
 	}
-	e, err := r.platforms.get(sha256.Sum256(q.CertificationData), maxPlatforms, func() (*evidenceChain, error) {
-		return r.verifyPCKChain(q.CertificationData)
+	ders, err := splitPEM(q.CertificationData, pckChainSpec.stage, pckChainSpec.what)
+	if err != nil {
+		return nil, err
+	}
+	// The key is the certificates and not the text: a chain can be written with white space in endless ways, and each
+	// would take the place of another platform.
+	e, err := r.platforms.get(digest(ders...), maxPlatforms, func() (*evidenceChain, error) {
+		return r.verifyPCKChain(ders)
 	})
 	if err != nil {
 		return nil, err
@@ -229,8 +286,8 @@ func checkForm(q *quote.Quote) error {
 	return nil
 }
 
-func (r *run) verifyPCKChain(text []byte) (*evidenceChain, error) {
-	c, err := r.verifyChain(text, pckChainSpec)
+func (r *run) verifyPCKChain(ders [][]byte) (*evidenceChain, error) {
+	c, err := r.verifyCertificates(ders, pckChainSpec)
 	if err != nil {
 		return nil, err
 	}

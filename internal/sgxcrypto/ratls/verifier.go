@@ -23,6 +23,9 @@ type VerifierOptions struct {
 	Roots []*x509.Certificate
 	// Now is the clock; required.
 	Now func() time.Time
+	// Doubt is told of a platform whose collateral did not verify, and reports whether the source may have other
+	// collateral when it is asked once more: a cache's can be fetched again. Nil is never.
+	Doubt func(*dcap.Platform) bool
 }
 
 // Verifier tells genuine evidence from what is not. It may be used by several goroutines.
@@ -30,6 +33,7 @@ type Verifier struct {
 	collateral CollateralSource
 	dcap       *dcap.Verifier
 	now        func() time.Time
+	doubt      func(*dcap.Platform) bool
 }
 
 // NewVerifier makes a Verifier.
@@ -44,7 +48,7 @@ func NewVerifier(opts VerifierOptions) (*Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make RA-TLS verifier: %w", err)
 	}
-	return &Verifier{collateral: opts.Collateral, dcap: v, now: opts.Now}, nil
+	return &Verifier{collateral: opts.Collateral, dcap: v, now: opts.Now, doubt: opts.Doubt}, nil
 }
 
 // CollateralError says that evidence could not be judged, because there was nothing to judge it with. It is not the
@@ -71,21 +75,45 @@ func (v *Verifier) Verify(ctx context.Context, e *Evidence) (*dcap.Verdict, erro
 	if e == nil || e.Quote == nil {
 		return nil, fmt.Errorf("verify RA-TLS evidence: %w", fail(NoEvidence, 0, "no evidence"))
 	}
-	platform, err := v.dcap.CheckEvidence(e.Quote, v.now())
+	checked, err := v.dcap.CheckEvidence(e.Quote, v.now())
 	if err != nil {
 		return nil, fmt.Errorf("verify RA-TLS evidence: %w", err)
 	}
+	verdict, err := v.conclude(ctx, checked)
+	// A lying or broken service must not lock out a platform until its collateral is due for a refresh.
+	if v.doubt != nil && aboutCollateral(err) && v.doubt(checked.Platform()) {
+		verdict, err = v.conclude(ctx, checked)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("verify RA-TLS evidence: %w", err)
+	}
+	return verdict, nil
+}
+
+// conclude fetches collateral for evidence and verifies what is left to verify with it.
+func (v *Verifier) conclude(ctx context.Context, e *dcap.CheckedEvidence) (*dcap.Verdict, error) {
+	platform := e.Platform()
 	c, err := v.collateral.Collateral(ctx, platform)
 	if err == nil && c == nil {
 		err = errors.New("the source answered with nothing")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("verify RA-TLS evidence: %w", &CollateralError{*platform, err})
+		return nil, &CollateralError{*platform, err}
 	}
 	// The clock is read again: fetching may have taken long enough for something to expire.
-	verdict, err := v.dcap.Verify(e.Quote, c, v.now())
-	if err != nil {
-		return nil, fmt.Errorf("verify RA-TLS evidence: %w", err)
+	return e.Verify(c, v.now())
+}
+
+// aboutCollateral reports whether a refusal may be the collateral's fault.
+func aboutCollateral(err error) bool {
+	var e *dcap.Error
+	if !errors.As(err, &e) {
+		return false
 	}
-	return verdict, nil
+	switch e.Stage {
+	case dcap.StageRootCRL, dcap.StagePCKCRL, dcap.StageTCBInfo, dcap.StageQEIdentity:
+		return true
+	default:
+		return false
+	}
 }

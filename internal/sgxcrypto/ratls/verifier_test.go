@@ -210,6 +210,53 @@ func TestVerifyReadsTheClockAgain(t *testing.T) {
 	}
 }
 
+// TestVerifyDoubtsCollateral has collateral that does not verify, and a source that may or may not have better.
+func TestVerifyDoubtsCollateral(t *testing.T) {
+	good, stale, foreign := vectorCollateral(t), *vectorCollateral(t), *vectorCollateral(t)
+	stale.TCBInfo = append([]byte(" "), stale.TCBInfo...)
+	stale.TCBInfo = stale.TCBInfo[:len(stale.TCBInfo)-1]
+	foreign.PCKCRL = foreign.RootCACRL
+	for _, tt := range []struct {
+		name           string
+		first, second  *dcap.Collateral
+		hope           bool
+		asked, doubted int
+		stage          dcap.Stage // empty: accepted
+	}{
+		{"good", good, nil, true, 1, 0, ""},
+		{"better the second time", &stale, good, true, 2, 1, ""},
+		{"another document", &foreign, good, true, 2, 1, ""},
+		{"no better to be had", &stale, good, false, 1, 1, dcap.StageTCBInfo},
+		{"bad twice", &stale, &foreign, true, 2, 1, dcap.StagePCKCRL},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, doubted := &source{collateral: tt.first}, 0
+			v, err := NewVerifier(VerifierOptions{
+				Collateral: s, Roots: vectorRoots(t), Now: func() time.Time { return vectorTime },
+				Doubt: func(p *dcap.Platform) bool {
+					if *p != s.asked[0] {
+						t.Errorf("doubted %v, asked for %v", *p, s.asked[0])
+					}
+					doubted++
+					s.collateral = tt.second
+					return tt.hope
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			verdict, err := v.Verify(t.Context(), vectorEvidence(t, "good_v1.9.der"))
+			var e *dcap.Error
+			if tt.stage == "" && (err != nil || verdict == nil) || tt.stage != "" && (!errors.As(err, &e) || e.Stage != tt.stage) {
+				t.Errorf("verdict %v, error %v, want stage %q", verdict, err, tt.stage)
+			}
+			if len(s.asked) != tt.asked || doubted != tt.doubted {
+				t.Errorf("asked %d times, doubted %d times, want %d, %d", len(s.asked), doubted, tt.asked, tt.doubted)
+			}
+		})
+	}
+}
+
 type slowSource struct {
 	CollateralSource
 	wait func()

@@ -183,7 +183,7 @@ func TestCollateralFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		q := makeQuote(t, p, identity)
-		platform := must(dcap.CheckEvidence(q, dcap.VerifyOptions{At: now, Roots: roots(t, p)}))(t)
+		platform := must(dcap.CheckEvidence(q, dcap.VerifyOptions{At: now, Roots: roots(t, p)}))(t).Platform()
 		c := must(bundle.Collateral(t.Context(), platform))(t)
 		if _, err := dcap.Verify(q, c, dcap.VerifyOptions{At: now, Roots: roots(t, p)}); err != nil {
 			t.Errorf("%s: %v", ca, err)

@@ -30,7 +30,7 @@ func TestProductClient(t *testing.T) {
 	defer server.Close()
 	q := makeQuote(t, p, identity)
 	opts := dcap.VerifyOptions{At: now, Roots: roots(t, p)}
-	platform := must(dcap.CheckEvidence(q, opts))(t)
+	platform := must(dcap.CheckEvidence(q, opts))(t).Platform()
 	for _, update := range []pccs.Update{pccs.UpdateStandard, pccs.UpdateEarly} {
 		client := must(pccs.NewClient(pccs.ClientOptions{URL: server.URL, Update: update}))(t)
 		c := must(client.Collateral(t.Context(), platform))(t)
