@@ -1,7 +1,6 @@
 package keyserver
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/tls"
@@ -12,8 +11,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
-	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -32,13 +29,12 @@ type material struct {
 	ownsCache   bool        // whether destroy closes it; guarded by Server.mu
 	secrets     map[string]*Secret
 	rules       *Rules
-	admin       *tls.Config // of the administrative listener; nil: it speaks no TLS
 	warnings    []string
 }
 
 // loadMaterial opens every file that the configuration names. The error is a *ConfigError with everything that is wrong.
 // A cache that was given serves on: collateral does not change with the rules.
-func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysource.Environ, cache *pccs.Cache) (*material, error) {
+func loadMaterial(c *Config, opts *Options, cache *pccs.Cache) (*material, error) {
 	m := &material{secrets: map[string]*Secret{}, warnings: c.Warnings()}
 	var k checker
 	note := func(field string, err error) {
@@ -58,16 +54,12 @@ func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysou
 		note("allow_trusted_root", err)
 	}
 	for i := range c.Secrets {
-		s, err := loadSecret(ctx, &c.Secrets[i], environ, opts.Fingerprint)
+		s, err := loadSecret(&c.Secrets[i], opts.Fingerprint)
 		if err != nil {
-			note(fmt.Sprintf("secrets[%d].%s", i, c.Secrets[i].sources()[0]), err)
+			note(fmt.Sprintf("secrets[%d].file", i), err)
 			continue
 		}
 		m.secrets[s.name] = s
-	}
-	if c.Admin != nil && c.Admin.TLS != nil {
-		m.admin, err = loadAdminTLS(c.Admin.TLS, opts.Now())
-		note("admin.tls", err)
 	}
 	m.rules, err = NewRules(c)
 	note("rules", err)
@@ -172,18 +164,6 @@ func loadRoots(path string) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("read trust root %s: %w", path, err)
 	}
 	return roots, nil
-}
-
-func loadAdminTLS(c *AdminTLSConfig, now time.Time) (*tls.Config, error) {
-	var files [3][]byte
-	for i, path := range []string{c.Certificate, c.PrivateKey, c.ClientCA} {
-		var err error
-		if files[i], err = readSmall(path); err != nil {
-			return nil, err
-		}
-	}
-	defer clear(files[1])
-	return console.TLSConfig(files[0], files[1], files[2], now)
 }
 
 // loadCertificate reads the server's chain and key and refuses what no Gramine client would accept.

@@ -13,9 +13,7 @@ import (
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/admission"
-	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/protocol"
-	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -39,8 +37,6 @@ type Server struct {
 	gate    *admission.Gate
 	account *account
 	counts  counts
-	recent  console.Recent
-	started time.Time
 
 	pulse      pulse
 	conns      sync.WaitGroup
@@ -48,9 +44,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	current *generation
-	ready   error            // nil: connections are accepted
-	address string           // that enclaves connect to; empty before Serve
-	refused *console.Refused // the last configuration that was not good; nil after one that was
+	ready   error // nil: connections are accepted
 }
 
 // generation is one configuration in force and who uses it: its secrets are wiped when the last connection that began
@@ -59,18 +53,12 @@ type generation struct {
 	cfg *Config
 	*material
 	tls     *tls.Config
-	loaded  time.Time
 	users   int  // guarded by Server.mu
 	retired bool // guarded by Server.mu
 }
 
 // New loads what the configuration names. The error is a *ConfigError when something in it is wrong.
 func New(cfg *Config, opts Options) (*Server, error) {
-	return newServer(context.Background(), cfg, opts)
-}
-
-// newServer is New that ends with ctx: a command that prints a key may take its time.
-func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -81,7 +69,7 @@ func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) 
 		opts: opts, log: opts.Log, now: opts.Now,
 		gate:  admission.New(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
 		ready: errors.New("the server has not started to listen"),
-		pulse: defaultPulse, started: opts.Now(),
+		pulse: defaultPulse,
 	}
 	g, err := s.prepare(cfg, nil)
 	if err != nil {
@@ -101,17 +89,17 @@ func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) 
 }
 
 // prepare loads a configuration; old, if any, is the one that it follows.
-func (s *Server) prepare(ctx context.Context, cfg *Config, old *generation) (*generation, error) {
+func (s *Server) prepare(cfg *Config, old *generation) (*generation, error) {
 	var cache *pccs.Cache
 	// With a CA file there may be new content under the old name.
 	if old != nil && cfg.Collateral == old.cfg.Collateral && cfg.Collateral.CA == "" {
 		cache = old.cache
 	}
-	m, err := loadMaterial(ctx, cfg, &s.opts, s.environ, cache)
+	m, err := loadMaterial(cfg, &s.opts, cache)
 	if err != nil {
 		return nil, err
 	}
-	return &generation{cfg: cfg, material: m, tls: m.verifier.ServerConfig(m.certificate), loaded: s.now()}, nil
+	return &generation{cfg: cfg, material: m, tls: m.verifier.ServerConfig(m.certificate)}, nil
 }
 
 // announce says what is in force, at each start and reload.
@@ -167,7 +155,6 @@ func (s *Server) Close() {
 	}
 	if !retired {
 		s.account.close()
-		s.environ.Close()
 	}
 }
 
@@ -258,7 +245,6 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 		r.log(s.log)
 		s.account.ended(r)
 		s.counts.ended(r)
-		s.remember(r)
 	}()
 	ctx, cancel := context.WithCancel(work)
 	defer cancel()
