@@ -53,7 +53,7 @@ var table = map[string]rule{
 	},
 	"internal/keysource": {thirdParty: []string{"golang.org/x/sys"}},
 	"internal/remote": {
-		ours:       []string{"internal/atomicfile"},
+		ours:       []string{"internal/atomicfile", "internal/ecs"}, // Cloud Assistant is a way to a machine too
 		thirdParty: []string{"golang.org/x/crypto/ssh", "github.com/pkg/sftp", "golang.org/x/sys"},
 	},
 	"internal/image":               {thirdParty: []string{"github.com/google/go-containerregistry"}},

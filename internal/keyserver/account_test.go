@@ -200,7 +200,7 @@ func TestConfigurationsThatAreRefusedAreAccountedFor(t *testing.T) {
 	w := newWorld(t)
 	s := w.start(w.audited())
 	w.write("server.yaml", []byte("listen: x\n"))
-	if err := s.reload(filepath.Join(w.dir, "server.yaml")); err == nil {
+	if err := s.reload(t.Context(), filepath.Join(w.dir, "server.yaml")); err == nil {
 		t.Fatal("a bad configuration is in force")
 	}
 	s.stop()

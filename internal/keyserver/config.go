@@ -76,11 +76,26 @@ type CollateralConfig struct {
 	MaxAge Duration `yaml:"max_age,omitempty"`
 }
 
-// SecretConfig is a secret that rules refer to.
+// SecretConfig is a secret that rules refer to. It has exactly one of File, Credential, Environment and Command, which are
+// read again at every reload.
 type SecretConfig struct {
 	Name string `yaml:"name"`
-	// File holds the wrap key: 16 raw bytes.
-	File string `yaml:"file"`
+	// File holds the wrap key.
+	File string `yaml:"file,omitempty"`
+	// Credential is the name of a systemd credential (LoadCredential=) that holds it.
+	Credential string `yaml:"credential,omitempty"`
+	// Environment is the name of a variable that holds it. It is taken out of the environment when it is first read; another
+	// key takes another process.
+	Environment string `yaml:"environment,omitempty"`
+	// Command is a program that prints it, by absolute path, and its arguments. There is no shell.
+	Command []string `yaml:"command,omitempty"`
+	// CommandTimeout is how long the program may take; 30s unless given.
+	CommandTimeout Duration `yaml:"command_timeout,omitempty"`
+	// PassEnvironment names the variables that the program is given beside PATH, HOME and LANG.
+	PassEnvironment []string `yaml:"pass_environment,omitempty"`
+	// Form is how the key is written there: "raw" (default), 16 bytes; "hex" (default in the environment), 32 digits;
+	// "base64", 24 characters. It has nothing to do with Encoding.
+	Form string `yaml:"form,omitempty"`
 	// Encoding is how it is sent: "raw" (default), 16 bytes, for Gramine 1.3 and later; "hex", 32 digits and a NUL, for
 	// 1.0 to 1.2.
 	Encoding string `yaml:"encoding,omitempty"`

@@ -30,6 +30,9 @@ collateral:
 secrets:
   - { name: resnet50, file: wrap-key, encoding: raw }
   - { name: old, file: ../wrap-key, encoding: hex, allow_readable_by_others: true }
+  - { name: given, credential: wrap-key, form: hex }
+  - { name: variable, environment: WRAP_KEY, form: base64 }
+  - { name: printed, command: [/usr/bin/vault, read], form: base64, command_timeout: 5s, pass_environment: [VAULT_ADDR] }
 rules:
   - name: tf-serving 2.6 on gramine
     mr_enclave: [` + hexA + `]
@@ -60,6 +63,12 @@ func TestParseConfigReadsEveryField(t *testing.T) {
 		Secrets: []SecretConfig{
 			{Name: "resnet50", File: "/etc/cc/wrap-key", Encoding: "raw"},
 			{Name: "old", File: "/etc/wrap-key", Encoding: "hex", AllowReadableByOthers: true},
+			{Name: "given", Credential: "wrap-key", Form: "hex", Encoding: "raw"},
+			{Name: "variable", Environment: "WRAP_KEY", Form: "base64", Encoding: "raw"},
+			{
+				Name: "printed", Command: []string{"/usr/bin/vault", "read"}, Form: "base64", Encoding: "raw",
+				CommandTimeout: Duration(5 * time.Second), PassEnvironment: []string{"VAULT_ADDR"},
+			},
 		},
 		Rules: []RuleConfig{{
 			Name: "tf-serving 2.6 on gramine", MREnclave: []string{hexA}, MRSigner: []string{hexB},
@@ -86,6 +95,9 @@ func TestParseConfigReadsEveryField(t *testing.T) {
 		`rule "tf-serving 2.6 on gramine" has allow_debug: the host of a debug enclave reads the key out of its memory`,
 		`secret "old" has allow_readable_by_others: every user of this machine may read /etc/wrap-key`,
 		`secret "old" is released by no rule`,
+		`secret "given" is released by no rule`,
+		`secret "variable" is released by no rule`,
+		`secret "printed" is released by no rule`,
 	}
 	if diff := cmp.Diff(wantWarnings, got.Warnings()); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
@@ -168,7 +180,17 @@ func TestConfigProblems(t *testing.T) {
 		{"no secrets", "secrets: [{ name: model, file: wrap-key }]", "", "secrets: is empty"},
 		{"secret without name", "{ name: model, file", "{ file", "secrets[0].name: is missing; give it a name"},
 		{"secret with a strange name", "{ name: model, file", `{ name: "a\nb", file`, `secrets[0].name: "a\nb" is not a name`},
-		{"secret without file", ", file: wrap-key", "", "secrets[0].file: is missing"},
+		{"secret without source", ", file: wrap-key", "", "secrets[0]: has no source; give exactly one of file, credential (systemd), environment, command"},
+		{"secret with two sources", "file: wrap-key", "file: wrap-key, credential: wrap-key, environment: KEY", "secrets[0]: has 3 sources: file, credential, environment; give exactly one"},
+		{"secret in an unknown form", "file: wrap-key", "file: wrap-key, form: pem", `secrets[0].form: "pem" is not a form of a key; write "raw" for 16 bytes`},
+		{"credential with a path", "file: wrap-key", "credential: /run/wrap-key", `secrets[0].credential: "/run/wrap-key" is not a name of a credential`},
+		{"key instead of a variable", "file: wrap-key", "environment: 63616e6172792d777261702d6b657921", "secrets[0].environment: is not a name of a variable; write the name of the variable and not its value"},
+		{"raw in the environment", "file: wrap-key", "environment: KEY, form: raw", "secrets[0].form: cannot be raw in a variable"},
+		{"command without path", "file: wrap-key", "command: [vault, read]", `secrets[0].command: "vault" is not an absolute path`},
+		{"command in one string", "file: wrap-key", "command: /usr/bin/vault read", "line 5: "},
+		{"timeout without command", "file: wrap-key", "file: wrap-key, command_timeout: 5s", "secrets[0].command_timeout: goes with command only"},
+		{"variables without command", "file: wrap-key", "file: wrap-key, pass_environment: [A]", "secrets[0].pass_environment: goes with command only"},
+		{"loosened command", "file: wrap-key", "command: [/bin/x], allow_readable_by_others: true", "secrets[0].allow_readable_by_others: goes with file only"},
 		{"secret in base64", "file: wrap-key", "file: wrap-key, encoding: base64", `secrets[0].encoding: "base64" is not an encoding; write "raw" for clients of Gramine 1.3 and later, "hex" for 1.0 to 1.2`},
 		{"secret twice", "{ name: model, file: wrap-key }", "{ name: model, file: a }, { name: model, file: b }", `secrets[1].name: "model" is the name of secrets[0] too`},
 		{"no rules", rule, "", "rules: is empty; add a rule; without one no enclave is ever given a key"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -92,7 +93,9 @@ func CheckConfig(path string, opts Options) (*Config, []string, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	m, err := loadMaterial(cfg, &opts, nil)
+	environ := keysource.NewEnviron()
+	defer environ.Close()
+	m, err := loadMaterial(context.Background(), cfg, &opts, environ, nil)
 	if err != nil {
 		return nil, nil, err
 	}

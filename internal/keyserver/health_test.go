@@ -172,7 +172,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal("a debug enclave got the key")
 	}
 	w.write("server.yaml", []byte("x"))
-	if err := s.reload(filepath.Join(w.dir, "server.yaml")); err == nil {
+	if err := s.reload(t.Context(), filepath.Join(w.dir, "server.yaml")); err == nil {
 		t.Fatal("a bad configuration is in force")
 	}
 	listens(t, s.addr) // connects and goes

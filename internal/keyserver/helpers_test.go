@@ -31,7 +31,18 @@ import (
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// programs are what the test binary plays when its first argument names one: a command that prints a key, a server in a
+// process of its own.
+var programs = map[string]func(args []string) int{}
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		if play := programs[os.Args[1]]; play != nil {
+			os.Exit(play(os.Args[2:]))
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // canary is the wrap key of all tests: what must not appear anywhere but at the enclave.
 var canary = [wrapKeySize]byte{'c', 'a', 'n', 'a', 'r', 'y', '-', 'w', 'r', 'a', 'p', '-', 'k', 'e', 'y', '!'}

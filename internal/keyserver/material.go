@@ -1,6 +1,7 @@
 package keyserver
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -34,7 +36,7 @@ type material struct {
 
 // loadMaterial opens every file that the configuration names. The error is a *ConfigError with everything that is wrong.
 // A cache that was given serves on: collateral does not change with the rules.
-func loadMaterial(c *Config, opts *Options, cache *pccs.Cache) (*material, error) {
+func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysource.Environ, cache *pccs.Cache) (*material, error) {
 	m := &material{secrets: map[string]*Secret{}, warnings: c.Warnings()}
 	var k checker
 	note := func(field string, err error) {
@@ -54,9 +56,9 @@ func loadMaterial(c *Config, opts *Options, cache *pccs.Cache) (*material, error
 		note("allow_trusted_root", err)
 	}
 	for i := range c.Secrets {
-		s, err := loadSecret(&c.Secrets[i], opts.Fingerprint)
+		s, err := loadSecret(ctx, &c.Secrets[i], environ, opts.Fingerprint)
 		if err != nil {
-			note(fmt.Sprintf("secrets[%d].file", i), err)
+			note(fmt.Sprintf("secrets[%d].%s", i, c.Secrets[i].sources()[0]), err)
 			continue
 		}
 		m.secrets[s.name] = s

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := New(cfg, opts.Options)
+	s, err := newServer(ctx, cfg, opts.Options)
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 			}
 			s.log.Info("the configuration, or a file that it names, has changed")
 		}
-		if s.reload(configPath) == nil {
+		if s.reload(ctx, configPath) == nil {
 			report.ConfigSHA256 = s.Config().digest
 			tell()
 		}
@@ -148,10 +149,13 @@ func (w *watch) changed(now string) bool {
 }
 
 // reload reads the configuration file again.
-func (s *Server) reload(path string) error {
+func (s *Server) reload(ctx context.Context, path string) error {
 	cfg, err := LoadConfig(path)
 	if err == nil {
-		err = s.Reload(cfg)
+		err = s.replace(ctx, cfg)
+	}
+	if err != nil && ctx.Err() != nil {
+		return err // the server is stopping, and nothing is wrong with the configuration
 	}
 	if err != nil {
 		s.counts.reloads.Inc("refused")
@@ -168,7 +172,9 @@ func (s *Server) reload(path string) error {
 
 // Reload puts another configuration in force. After an error the old one is, unchanged. Connections that began under the
 // old one end under it; its secrets are wiped after the last of them.
-func (s *Server) Reload(cfg *Config) error {
+func (s *Server) Reload(cfg *Config) error { return s.replace(context.Background(), cfg) }
+
+func (s *Server) replace(ctx context.Context, cfg *Config) error {
 	old := s.acquire()
 	defer s.release(old)
 	var k checker
@@ -185,7 +191,7 @@ func (s *Server) Reload(cfg *Config) error {
 	if len(k.problems) > 0 {
 		return &ConfigError{Path: cfg.path, Problems: k.problems}
 	}
-	g, err := s.prepare(cfg, old)
+	g, err := s.prepare(ctx, cfg, old)
 	if err != nil {
 		return err
 	}
@@ -201,6 +207,9 @@ func (s *Server) Reload(cfg *Config) error {
 	}
 	s.current = g
 	s.mu.Unlock()
+	s.environ.Retain(func(name string) bool {
+		return slices.ContainsFunc(cfg.Secrets, func(c SecretConfig) bool { return c.Environment == name })
+	})
 	s.gate.SetLimits(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress)
 	s.announce(g)
 	return nil

@@ -1,13 +1,15 @@
 package keyserver
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"runtime"
+	"time"
+
+	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 )
 
 // Encodings of a wrap key on the wire.
@@ -17,7 +19,7 @@ const (
 )
 
 // wrapKeySize is the size of a wrap key in bytes: an AES-128 key.
-const wrapKeySize = 16
+const wrapKeySize = keysource.Size
 
 const redacted = "[redacted]"
 
@@ -56,33 +58,44 @@ func (s *Secret) destroy() {
 	runtime.KeepAlive(s)
 }
 
-// loadSecret reads a wrap key. The error text never repeats what the file holds.
-func loadSecret(conf *SecretConfig, fingerprint func(key [wrapKeySize]byte) string) (*Secret, error) {
-	f, err := os.Open(conf.File)
-	if err != nil {
-		return nil, fmt.Errorf("open wrap key: %w", err)
+// sources names the fields that say where the key is.
+func (s *SecretConfig) sources() []string {
+	var given []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"file", s.File != ""}, {"credential", s.Credential != ""}, {"environment", s.Environment != ""}, {"command", len(s.Command) > 0}} {
+		if f.set {
+			given = append(given, f.name)
+		}
 	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read wrap key: %w", err)
-	}
-	if err := checkMode(info, conf.AllowReadableByOthers); err != nil {
-		return nil, fmt.Errorf("read wrap key %s: %w", conf.File, err)
-	}
-	// One byte more than a key, to notice a longer file.
-	var buf [wrapKeySize + 1]byte
-	defer clear(buf[:])
-	n, err := io.ReadFull(f, buf[:])
+	return given
+}
+
+// source is where the key is. The configuration has been checked.
+func (s *SecretConfig) source(environ *keysource.Environ) keysource.Source {
+	form := keysource.Form(s.Form)
 	switch {
-	case err == nil:
-		return nil, fmt.Errorf("read wrap key %s: it is longer than %d bytes; a wrap key is %d raw bytes, not hex or base64 text",
-			conf.File, wrapKeySize, wrapKeySize)
-	case n != wrapKeySize:
-		return nil, fmt.Errorf("read wrap key %s: found %d bytes, want %d raw bytes", conf.File, n, wrapKeySize)
+	case s.Credential != "":
+		return keysource.Credential{Name: s.Credential, Form: form}
+	case s.Environment != "":
+		return environ.Variable(s.Environment, form)
+	case len(s.Command) > 0:
+		return keysource.Command{
+			Argv: s.Command, Form: form, Timeout: time.Duration(s.CommandTimeout), PassEnvironment: s.PassEnvironment,
+		}
+	default:
+		return keysource.File{Path: s.File, Form: form, AllowReadableByOthers: s.AllowReadableByOthers}
 	}
-	key := [wrapKeySize]byte(buf[:wrapKeySize])
+}
+
+// loadSecret reads a wrap key. The error text never repeats what is there.
+func loadSecret(ctx context.Context, conf *SecretConfig, environ *keysource.Environ, fingerprint func(key [wrapKeySize]byte) string) (*Secret, error) {
+	var key [wrapKeySize]byte
 	defer clear(key[:])
+	if err := conf.source(environ).Read(ctx, &key); err != nil {
+		return nil, err
+	}
 	s := &Secret{name: conf.Name, encoding: conf.Encoding}
 	if fingerprint != nil {
 		s.fingerprint = fingerprint(key)
@@ -97,16 +110,4 @@ func loadSecret(conf *SecretConfig, fingerprint func(key [wrapKeySize]byte) stri
 		return nil, fmt.Errorf("load secret %s: encoding is %q", conf.Name, conf.Encoding)
 	}
 	return s, nil
-}
-
-// checkMode refuses a key that every user of the machine can read. Its group may read it: that is how an orchestrator
-// hands a file to a server which is not root.
-func checkMode(info fs.FileInfo, allow bool) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("it is not a regular file (%s)", info.Mode().Type())
-	}
-	if perm := info.Mode().Perm(); runtime.GOOS != "windows" && perm&0o007 != 0 && !allow {
-		return fmt.Errorf("its mode is %#o, so every user of this machine can read or replace it; run chmod 0600", perm)
-	}
-	return nil
 }

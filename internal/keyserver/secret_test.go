@@ -22,7 +22,7 @@ func TestSecretEncodings(t *testing.T) {
 		EncodingRaw: canary[:],
 		EncodingHex: append([]byte(hex.EncodeToString(canary[:])), 0),
 	} {
-		s, err := loadSecret(&SecretConfig{Name: "model", File: file, Encoding: encoding}, nil)
+		s, err := loadSecret(t.Context(), &SecretConfig{Name: "model", File: file, Encoding: encoding}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func TestSecretEncodings(t *testing.T) {
 
 func TestSecretDoesNotShowItself(t *testing.T) {
 	w := newWorld(t)
-	s, err := loadSecret(&SecretConfig{Name: "model", File: filepath.Join(w.dir, "wrap-key"), Encoding: EncodingHex}, nil)
+	s, err := loadSecret(t.Context(), &SecretConfig{Name: "model", File: filepath.Join(w.dir, "wrap-key"), Encoding: EncodingHex}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestLoadSecretRefuses(t *testing.T) {
 			if err := os.Chmod(file, tt.mode); err != nil {
 				t.Fatal(err)
 			}
-			_, err := loadSecret(&SecretConfig{Name: "model", File: file, Encoding: EncodingRaw, AllowReadableByOthers: tt.allow}, nil)
+			_, err := loadSecret(t.Context(), &SecretConfig{Name: "model", File: file, Encoding: EncodingRaw, AllowReadableByOthers: tt.allow}, nil, nil)
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Fatalf("error is %v, want %q", err, tt.err)
 			}
@@ -102,11 +102,11 @@ func TestLoadSecretRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := loadSecret(&SecretConfig{Name: "m", File: dir, Encoding: EncodingRaw, AllowReadableByOthers: true}, nil); err == nil ||
+	if _, err := loadSecret(t.Context(), &SecretConfig{Name: "m", File: dir, Encoding: EncodingRaw, AllowReadableByOthers: true}, nil, nil); err == nil ||
 		!strings.Contains(err.Error(), "it is not a regular file") {
 		t.Errorf("a directory: %v", err)
 	}
-	if _, err := loadSecret(&SecretConfig{Name: "m", File: filepath.Join(dir, "absent")}, nil); err == nil ||
+	if _, err := loadSecret(t.Context(), &SecretConfig{Name: "m", File: filepath.Join(dir, "absent")}, nil, nil); err == nil ||
 		!strings.HasPrefix(err.Error(), "open wrap key: ") {
 		t.Errorf("no file: %v", err)
 	}

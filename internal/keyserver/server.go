@@ -14,6 +14,7 @@ import (
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/admission"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/protocol"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -37,6 +38,7 @@ type Server struct {
 	gate    *admission.Gate
 	account *account
 	counts  counts
+	environ *keysource.Environ
 
 	pulse      pulse
 	conns      sync.WaitGroup
@@ -59,6 +61,11 @@ type generation struct {
 
 // New loads what the configuration names. The error is a *ConfigError when something in it is wrong.
 func New(cfg *Config, opts Options) (*Server, error) {
+	return newServer(context.Background(), cfg, opts)
+}
+
+// newServer is New that ends with ctx: a command that prints a key may take its time.
+func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -69,14 +76,16 @@ func New(cfg *Config, opts Options) (*Server, error) {
 		opts: opts, log: opts.Log, now: opts.Now,
 		gate:  admission.New(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
 		ready: errors.New("the server has not started to listen"),
-		pulse: defaultPulse,
+		pulse: defaultPulse, environ: keysource.NewEnviron(),
 	}
-	g, err := s.prepare(cfg, nil)
+	g, err := s.prepare(ctx, cfg, nil)
 	if err != nil {
+		s.environ.Close()
 		return nil, err
 	}
 	if s.account, err = openAccount(cfg, s); err != nil {
 		g.destroy()
+		s.environ.Close()
 		return nil, err
 	}
 	s.current = g
@@ -89,13 +98,13 @@ func New(cfg *Config, opts Options) (*Server, error) {
 }
 
 // prepare loads a configuration; old, if any, is the one that it follows.
-func (s *Server) prepare(cfg *Config, old *generation) (*generation, error) {
+func (s *Server) prepare(ctx context.Context, cfg *Config, old *generation) (*generation, error) {
 	var cache *pccs.Cache
 	// With a CA file there may be new content under the old name.
 	if old != nil && cfg.Collateral == old.cfg.Collateral && cfg.Collateral.CA == "" {
 		cache = old.cache
 	}
-	m, err := loadMaterial(cfg, &s.opts, cache)
+	m, err := loadMaterial(ctx, cfg, &s.opts, s.environ, cache)
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +164,7 @@ func (s *Server) Close() {
 	}
 	if !retired {
 		s.account.close()
+		s.environ.Close()
 	}
 }
 

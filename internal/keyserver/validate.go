@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 )
@@ -126,17 +127,61 @@ func (k *checker) name(field, name string, seen map[string]string) {
 
 func (k *checker) secrets(secrets []SecretConfig) {
 	if len(secrets) == 0 {
-		k.add("secrets", "name a secret and the file of its wrap key", "is empty")
+		k.add("secrets", "name a secret and where its wrap key is", "is empty")
 	}
 	seen := map[string]string{}
 	for i, s := range secrets {
 		field := fmt.Sprintf("secrets[%d]", i)
 		k.name(field+".name", s.Name, seen)
-		if s.File == "" {
-			k.add(field+".file", "name the file of the wrap key", "is missing")
-		}
+		k.source(field, &s)
 		if s.Encoding != EncodingRaw && s.Encoding != EncodingHex {
 			k.add(field+".encoding", `write "raw" for clients of Gramine 1.3 and later, "hex" for 1.0 to 1.2`, "%q is not an encoding", s.Encoding)
+		}
+	}
+}
+
+// source checks where a secret comes from.
+func (k *checker) source(field string, s *SecretConfig) {
+	const one = "give exactly one of file, credential (systemd), environment, command"
+	switch given := s.sources(); len(given) {
+	case 0:
+		k.add(field, one, "has no source")
+	case 1:
+	default:
+		k.add(field, one, "has %d sources: %s", len(given), strings.Join(given, ", "))
+	}
+	if s.Form != "" && !slices.Contains(keysource.Forms(), keysource.Form(s.Form)) {
+		k.add(field+".form", `write "raw" for 16 bytes, "hex" for 32 digits, "base64" for 24 characters`, "%q is not a form of a key", s.Form)
+	}
+	if s.Credential != "" {
+		if err := keysource.CheckCredentialName(s.Credential); err != nil {
+			k.add(field+".credential", "write the name that LoadCredential= has before its colon", "%v", err)
+		}
+	}
+	if s.Environment != "" {
+		if err := keysource.CheckVariableName(s.Environment); err != nil {
+			k.add(field+".environment", "write the name of the variable and not its value", "is not a name of a variable")
+		}
+		if s.Form == string(keysource.Raw) {
+			k.add(field+".form", `write "hex" or "base64"`, "cannot be raw in a variable, which holds no NUL bytes")
+		}
+	}
+	if len(s.Command) > 0 {
+		if err := (keysource.Command{Argv: s.Command, PassEnvironment: s.PassEnvironment}).Check(); err != nil {
+			k.add(field+".command", "write [/usr/bin/program, argument, ...]; no key belongs there", "%v", err)
+		}
+	}
+	for _, f := range []struct {
+		name         string
+		given, fits  bool
+		goesWithWhat string
+	}{
+		{"command_timeout", s.CommandTimeout != 0, len(s.Command) > 0, "command"},
+		{"pass_environment", len(s.PassEnvironment) > 0, len(s.Command) > 0, "command"},
+		{"allow_readable_by_others", s.AllowReadableByOthers, s.File != "", "file"},
+	} {
+		if f.given && !f.fits {
+			k.add(field+"."+f.name, "leave it out", "goes with %s only", f.goesWithWhat)
 		}
 	}
 }

@@ -25,12 +25,17 @@ type Environ struct {
 func NewEnviron() *Environ { return &Environ{keys: map[string]*[Size]byte{}} }
 
 // Close wipes the keys.
-func (e *Environ) Close() {
+func (e *Environ) Close() { e.Retain(func(string) bool { return false }) }
+
+// Retain wipes the keys of variables that are not wanted any more. They cannot be read again.
+func (e *Environ) Retain(wanted func(name string) bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for name, key := range e.keys {
-		clear(key[:])
-		delete(e.keys, name)
+		if !wanted(name) {
+			clear(key[:])
+			delete(e.keys, name)
+		}
 	}
 }
 
