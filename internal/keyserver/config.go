@@ -35,7 +35,7 @@ type Config struct {
 	Rules []RuleConfig `yaml:"rules"`
 	// Audit is the account of every decision; absent: none is kept beside the log.
 	Audit *AuditConfig `yaml:"audit,omitempty"`
-	// Admin is the listener for health checks; absent: none.
+	// Admin is the listener for status, health checks and metrics; absent: none.
 	Admin *AdminConfig `yaml:"admin,omitempty"`
 	// Limits bound what clients can take.
 	Limits LimitsConfig `yaml:"limits,omitempty"`
@@ -142,8 +142,20 @@ type AuditConfig struct {
 
 // AdminConfig is the administrative listener.
 type AdminConfig struct {
-	// Listen is a loopback address with a port.
+	// Listen is a loopback address with a port; with TLS it may be any address.
 	Listen string `yaml:"listen"`
+	// ServerNames are host names by which clients may call the listener, beside localhost and the addresses it is at.
+	ServerNames []string `yaml:"server_names,omitempty"`
+	// TLS is mutual: only clients with a certificate are answered.
+	TLS *AdminTLSConfig `yaml:"tls,omitempty"`
+}
+
+// AdminTLSConfig names PEM files. All are required.
+type AdminTLSConfig struct {
+	Certificate string `yaml:"certificate"`
+	PrivateKey  string `yaml:"private_key"`
+	// ClientCA holds the certificates of those who issue clients' certificates.
+	ClientCA string `yaml:"client_ca"`
 }
 
 // LimitsConfig bounds connections. Zero fields take the defaults of [DefaultLimits].
@@ -297,6 +309,9 @@ func (c *Config) resolve(dir string) {
 	}
 	if c.Audit != nil {
 		paths = append(paths, &c.Audit.File, &c.Audit.CheckpointKey)
+	}
+	if c.Admin != nil && c.Admin.TLS != nil {
+		paths = append(paths, &c.Admin.TLS.Certificate, &c.Admin.TLS.PrivateKey, &c.Admin.TLS.ClientCA)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

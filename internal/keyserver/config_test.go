@@ -218,6 +218,8 @@ func TestConfigProblems(t *testing.T) {
 		{"admin for the world", "secrets:", "admin: { listen: ':9433' }\nsecrets:", `admin.listen: "" is not a loopback address; write it as "127.0.0.1:9433"`},
 		{"admin without port", "secrets:", "admin: { listen: '127.0.0.1' }\nsecrets:", `admin.listen: "127.0.0.1" is not host:port`},
 		{"admin on an address", "secrets:", "admin: { listen: '192.0.2.7:9433' }\nsecrets:", `admin.listen: "192.0.2.7" is not a loopback address`},
+		{"admin with half of TLS", "secrets:", "admin: { listen: ':9433', tls: { certificate: a, private_key: b } }\nsecrets:", "admin.tls.client_ca: is missing; name the PEM file of the CA whose clients may look"},
+		{"admin with a pattern for names", "secrets:", "admin: { listen: '127.0.0.1:9433', server_names: ['*.example.com'] }\nsecrets:", `admin.server_names[0]: "*.example.com" is not a host name; write one host name, without port`},
 		{"negative limit", "secrets:", "limits: { unfinished_handshakes: -1 }\nsecrets:", "limits.unfinished_handshakes: -1 is not between 1 and 1048576"},
 		{"limit for one above limit for all", "secrets:", "limits: { unfinished_handshakes: 5, unfinished_per_address: 6 }\nsecrets:", "limits.unfinished_per_address: 6 is not between 1 and unfinished_handshakes, which is 5"},
 		{"unknown key", "secrets:", "allow_everything: true\nsecrets:", "line 5: field allow_everything not found"},

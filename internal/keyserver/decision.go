@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -195,6 +196,56 @@ func (r *record) attrs() []slog.Attr {
 	} else {
 		// Nothing vouches for the measurements above.
 		all = append(all, slog.Bool("verified", false))
+	}
+	return all
+}
+
+// remember keeps the record for the status page, unless it is everyday noise.
+func (s *Server) remember(r *record) {
+	d := console.Decision{
+		Time: s.now().UTC(), Peer: r.peer, ServerName: r.serverName, Rule: r.decision.Rule, Secret: r.decision.Secret,
+		DurationMS: r.duration.Milliseconds(), AuditEntry: r.entry,
+	}
+	switch {
+	case r.sent:
+		d.Verdict = console.VerdictSent
+	case r.refused:
+		d.Verdict = console.VerdictRefused
+		d.Reasons = consoleReasons(r.reasons())
+	case r.evicted:
+		d.Verdict, d.Error = console.VerdictFailed, "closed to make room for newer connections"
+	case r.err == nil:
+		return
+	default:
+		var quiet bool
+		if d.Error, quiet = r.explainFailure(); quiet {
+			return
+		}
+		d.Verdict = console.VerdictFailed
+	}
+	if r.decision.Released && !r.sent {
+		d.Verdict = console.VerdictNotSent
+	}
+	if r.secret != nil {
+		d.KeyFingerprint = r.secret.fingerprint
+	}
+	if e := r.evidence; e != nil {
+		b := &e.Quote.Body
+		d.Client = e.Client()
+		d.MREnclave, d.MRSigner = hex.EncodeToString(b.MRENCLAVE[:]), hex.EncodeToString(b.MRSIGNER[:])
+		d.ISVProdID, d.ISVSVN, d.Debug = b.ISVProdID, b.ISVSVN, isDebug(b)
+	}
+	if v := r.verdict; v != nil {
+		d.Verified, d.TCBStatus, d.Advisories = true, string(v.Status), v.Advisories
+		d.FMSPC, d.EvaluationNumber = v.PCK.FMSPC.String(), v.EvaluationNumber
+	}
+	s.recent.Add(d)
+}
+
+func consoleReasons(rs Reasons) []console.Reason {
+	all := make([]console.Reason, len(rs))
+	for i, r := range rs {
+		all[i] = console.Reason(r)
 	}
 	return all
 }

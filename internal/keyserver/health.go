@@ -2,12 +2,19 @@ package keyserver
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/metrics"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 )
@@ -146,6 +153,106 @@ func (s *Server) WriteMetrics(out io.Writer) error {
 	return w.Flush()
 }
 
+// Status is the account of the server at this moment, without its decisions.
+func (s *Server) Status() *console.Status {
+	g := s.acquire()
+	defer s.release(g)
+	now := s.now().UTC()
+	leaf := g.certificate.Leaf
+	sum := sha256.Sum256(leaf.Raw)
+	open, _ := s.gate.Count()
+	s.mu.Lock()
+	listen, refused := s.address, s.refused
+	s.mu.Unlock()
+	status := &console.Status{
+		PID: os.Getpid(), Listen: listen, Now: now, Started: s.started.UTC(), UptimeSeconds: int64(now.Sub(s.started).Seconds()),
+		Ready: true, Problems: []string{}, Warnings: g.cfg.Warnings(), ConnectionsOpen: open,
+		Configuration: console.Configuration{File: g.cfg.path, SHA256: g.cfg.digest, Loaded: g.loaded.UTC(), Refused: refused},
+		Certificate: console.Certificate{
+			Subject: leaf.Subject.String(), Names: names(leaf), NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),
+			SHA256: hex.EncodeToString(sum[:]),
+		},
+		Rules: []console.Rule{}, Secrets: []console.Secret{},
+		Collateral: g.collateral(now), EarlyTCB: console.EarlyTCB{Platforms: []console.EarlyPlatform{}},
+	}
+	if err := s.Ready(); err != nil {
+		status.Ready = false
+		status.Problems = append(status.Problems, err.Error())
+	}
+	if left := leaf.NotAfter.Sub(now); left < 0 {
+		status.Problems = append(status.Problems, "the server's certificate has expired: every client refuses it")
+	} else if left < 14*24*time.Hour {
+		status.Warnings = append(status.Warnings, fmt.Sprintf("the server's certificate expires in %s; clients refuse it after that", console.Span(left)))
+	}
+	if refused != nil {
+		status.Warnings = append(status.Warnings, "a newer configuration was refused; the one in force is older than its file")
+	}
+	for _, d := range status.Collateral.Documents {
+		if d.State != "good" || d.Error != "" {
+			status.Warnings = append(status.Warnings, strings.TrimSuffix(fmt.Sprintf("collateral: %s is %s: %s", d.Name, d.State, d.Error), ": "))
+		}
+	}
+	if g.cfg.Audit != nil {
+		status.Audit = &console.Audit{File: g.cfg.Audit.File}
+		if err := s.account.err(); err != nil {
+			status.Audit.Error = err.Error()
+		}
+	}
+	g.inventory(status, &s.counts.releases)
+	if status.Warnings == nil {
+		status.Warnings = []string{}
+	}
+	return status
+}
+
+// inventory lists rules and secrets.
+func (g *generation) inventory(status *console.Status, releases *metrics.Counter) {
+	releasedBy := map[string][]string{}
+	for i := range g.cfg.Rules {
+		r := &g.cfg.Rules[i]
+		releasedBy[r.Secret] = append(releasedBy[r.Secret], r.Name)
+		status.Rules = append(status.Rules, console.Rule{
+			Name: r.Name, MREnclave: r.MREnclave, MRSigner: r.MRSigner, ISVProdID: r.ISVProdID, MinISVSVN: r.MinISVSVN, ServerName: r.ServerName,
+			TCBAccept: r.TCB.Accept, AcceptAdvisories: r.TCB.AcceptAdvisories, MinEvaluationNumber: r.TCB.MinEvaluationNumber,
+			AllowDebug: r.AllowDebug, Secret: r.Secret, Releases: releases.Value(r.Name),
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.secrets)) {
+		secret := g.secrets[name]
+		status.Secrets = append(status.Secrets, console.Secret{
+			Name: name, Fingerprint: secret.fingerprint, Encoding: secret.encoding, Rules: append([]string{}, releasedBy[name]...),
+		})
+	}
+}
+
+// collateral tells how fresh everything is that quotes are judged with.
+func (g *generation) collateral(now time.Time) console.Collateral {
+	conf := &g.cfg.Collateral
+	maxAge := time.Duration(conf.MaxAge)
+	c := console.Collateral{Source: conf.Bundle, MaxAgeSeconds: int64(maxAge.Seconds()), Documents: []console.Document{}}
+	if g.cache != nil {
+		c.Source = g.cache.URL()
+	}
+	for _, d := range g.documents() {
+		doc := console.Document{
+			Name: d.Document, Kind: d.Kind, Issued: d.Issued.UTC(), Expires: d.Expires.UTC(), Fetched: d.Fetched.UTC(), State: "good",
+		}
+		switch aged := d.Kind == pccs.KindTCBInfo || d.Kind == pccs.KindQEIdentity; {
+		case d.Expires.IsZero():
+			doc.State = "missing"
+		case !now.Before(d.Expires):
+			doc.State = "expired"
+		case aged && now.Sub(d.Issued) > maxAge:
+			doc.State = "too old"
+		}
+		if d.Err != nil {
+			doc.Error = d.Err.Error()
+		}
+		c.Documents = append(c.Documents, doc)
+	}
+	return c
+}
+
 // documents is the collateral at hand.
 func (g *generation) documents() []pccs.DocumentStatus {
 	switch source := g.source.(type) {
@@ -168,6 +275,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	// Connections outlive ctx until the drain is over.
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
+	s.mu.Lock()
+	s.address = l.Addr().String()
+	s.mu.Unlock()
 	watching, stopWatching := context.WithCancel(ctx)
 	health := make(chan error)
 	s.background.Go(func() { s.monitor(watching, health) })

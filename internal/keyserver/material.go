@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
@@ -31,6 +32,7 @@ type material struct {
 	ownsCache   bool        // whether destroy closes it; guarded by Server.mu
 	secrets     map[string]*Secret
 	rules       *Rules
+	admin       *tls.Config // of the administrative listener; nil: it speaks no TLS
 	warnings    []string
 }
 
@@ -62,6 +64,10 @@ func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysou
 			continue
 		}
 		m.secrets[s.name] = s
+	}
+	if c.Admin != nil && c.Admin.TLS != nil {
+		m.admin, err = loadAdminTLS(c.Admin.TLS, opts.Now())
+		note("admin.tls", err)
 	}
 	m.rules, err = NewRules(c)
 	note("rules", err)
@@ -166,6 +172,18 @@ func loadRoots(path string) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("read trust root %s: %w", path, err)
 	}
 	return roots, nil
+}
+
+func loadAdminTLS(c *AdminTLSConfig, now time.Time) (*tls.Config, error) {
+	var files [3][]byte
+	for i, path := range []string{c.Certificate, c.PrivateKey, c.ClientCA} {
+		var err error
+		if files[i], err = readSmall(path); err != nil {
+			return nil, err
+		}
+	}
+	defer clear(files[1])
+	return console.TLSConfig(files[0], files[1], files[2], now)
 }
 
 // loadCertificate reads the server's chain and key and refuses what no Gramine client would accept.

@@ -2,6 +2,7 @@ package keyserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -67,10 +68,10 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 	if cfg.Admin != nil {
 		al, err := lc.Listen(ctx, "tcp", cfg.Admin.Listen)
 		if err != nil {
-			return fmt.Errorf("listen for health checks: %w", err)
+			return fmt.Errorf("listen for administration: %w", err)
 		}
-		report.Admin = al.Addr().String()
-		stop := console.Serve(al, console.Handler(s.Ready, s.WriteMetrics), s.log)
+		report.Admin, report.AdminTLS = al.Addr().String(), cfg.Admin.TLS != nil
+		stop := s.serveAdmin(al, opts.Version)
 		defer stop()
 	}
 	tell := func() {
@@ -109,12 +110,37 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 	}
 }
 
+// serveAdmin answers operators on l until the returned function is called.
+func (s *Server) serveAdmin(l net.Listener, version string) (stop func()) {
+	handler := console.Handler(console.Options{
+		Ready: s.Ready, Metrics: s.WriteMetrics, Recent: &s.recent,
+		Status: func() *console.Status {
+			status := s.Status()
+			status.Version = version
+			return status
+		},
+		Names: func() []string { return s.Config().Admin.ServerNames },
+	})
+	var secure func() *tls.Config
+	if s.Config().Admin.TLS != nil {
+		secure = func() *tls.Config {
+			g := s.acquire()
+			defer s.release(g)
+			return g.admin
+		}
+	}
+	return console.Serve(l, handler, secure, s.log)
+}
+
 // stamp tells states of the configuration file and the files it names apart without reading them: where a name leads, for
 // Kubernetes replaces mounted files by changing a symbolic link above them, how long the file is and when it changed.
 func stamp(path string, c *Config) string {
 	files := []string{path, c.TLS.Certificate, c.TLS.PrivateKey, c.Collateral.CA, c.Collateral.Bundle, c.AllowTrustedRoot}
 	for i := range c.Secrets {
 		files = append(files, c.Secrets[i].File)
+	}
+	if c.Admin != nil && c.Admin.TLS != nil {
+		files = append(files, c.Admin.TLS.Certificate, c.Admin.TLS.PrivateKey, c.Admin.TLS.ClientCA)
 	}
 	var b strings.Builder
 	for _, file := range files {
@@ -159,6 +185,9 @@ func (s *Server) reload(ctx context.Context, path string) error {
 	}
 	if err != nil {
 		s.counts.reloads.Inc("refused")
+		s.mu.Lock()
+		s.refused = &console.Refused{Time: s.now().UTC(), Error: err.Error()}
+		s.mu.Unlock()
 		if aerr := s.account.loaded(nil, err); aerr != nil {
 			err = errors.Join(err, aerr)
 		}
@@ -183,7 +212,7 @@ func (s *Server) replace(ctx context.Context, cfg *Config) error {
 		k.add("listen", remedy, "changed from %s to %s", old.cfg.Listen, cfg.Listen)
 	}
 	if admin(cfg) != admin(old.cfg) {
-		k.add("admin.listen", remedy, "changed from %s to %s", admin(old.cfg), admin(cfg))
+		k.add("admin", remedy, "changed from %s to %s", admin(old.cfg), admin(cfg))
 	}
 	if !equalAudit(cfg.Audit, old.cfg.Audit) {
 		k.add("audit", remedy, "changed")
@@ -205,7 +234,7 @@ func (s *Server) replace(ctx context.Context, cfg *Config) error {
 	if g.cache == old.cache {
 		old.ownsCache, g.ownsCache = false, old.ownsCache
 	}
-	s.current = g
+	s.current, s.refused = g, nil
 	s.mu.Unlock()
 	s.environ.Retain(func(name string) bool {
 		return slices.ContainsFunc(cfg.Secrets, func(c SecretConfig) bool { return c.Environment == name })
@@ -225,6 +254,9 @@ func equalAudit(a, b *AuditConfig) bool {
 func admin(c *Config) string {
 	if c.Admin == nil {
 		return "none"
+	}
+	if c.Admin.TLS != nil {
+		return c.Admin.Listen + " with TLS"
 	}
 	return c.Admin.Listen
 }

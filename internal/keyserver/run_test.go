@@ -133,7 +133,7 @@ func TestRunDoesNotStart(t *testing.T) {
 		{"bundle that is none", fmt.Sprintf("url: %q", w.url), "bundle: wrap-key", "collateral: read collateral file: "},
 		{"no CA for the collateral service", "collateral: { ", "collateral: { ca: wrap-key, ", "it holds no PEM certificate"},
 		{"address in use", `"127.0.0.1:0"`, `"` + occupied.Addr().String() + `"`, "listen for enclaves: listen tcp " + occupied.Addr().String() + ": bind: address already in use"},
-		{"admin address in use", "rules:", "admin: { listen: '" + occupied.Addr().String() + "' }\nrules:", "listen for health checks: listen tcp"},
+		{"admin address in use", "rules:", "admin: { listen: '" + occupied.Addr().String() + "' }\nrules:", "listen for administration: listen tcp"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := strings.Replace(w.config(), tt.old, tt.new, 1)
@@ -215,7 +215,7 @@ func TestReload(t *testing.T) {
 	reload(strings.Replace(other, "127.0.0.1:0", "127.0.0.1:1", 1))
 	w.log.waitFor(t, "level=ERROR", "listen: changed from 127.0.0.1:0 to 127.0.0.1:1; restart the server")
 	reload(other + "admin: { listen: '127.0.0.1:0' }\n")
-	w.log.waitFor(t, "level=ERROR", "admin.listen: changed from none to 127.0.0.1:0; restart the server")
+	w.log.waitFor(t, "level=ERROR", "admin: changed from none to 127.0.0.1:0; restart the server")
 	if s, err := ReadState(p.state); err != nil || s.ConfigSHA256 != second {
 		t.Errorf("state %+v, error %v", s, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/admission"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/protocol"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
@@ -39,6 +40,8 @@ type Server struct {
 	account *account
 	counts  counts
 	environ *keysource.Environ
+	recent  console.Recent
+	started time.Time
 
 	pulse      pulse
 	conns      sync.WaitGroup
@@ -46,7 +49,9 @@ type Server struct {
 
 	mu      sync.Mutex
 	current *generation
-	ready   error // nil: connections are accepted
+	ready   error            // nil: connections are accepted
+	address string           // that enclaves connect to; empty before Serve
+	refused *console.Refused // the last configuration that was not good; nil after one that was
 }
 
 // generation is one configuration in force and who uses it: its secrets are wiped when the last connection that began
@@ -55,6 +60,7 @@ type generation struct {
 	cfg *Config
 	*material
 	tls     *tls.Config
+	loaded  time.Time
 	users   int  // guarded by Server.mu
 	retired bool // guarded by Server.mu
 }
@@ -76,7 +82,7 @@ func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) 
 		opts: opts, log: opts.Log, now: opts.Now,
 		gate:  admission.New(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
 		ready: errors.New("the server has not started to listen"),
-		pulse: defaultPulse, environ: keysource.NewEnviron(),
+		pulse: defaultPulse, started: opts.Now(), environ: keysource.NewEnviron(),
 	}
 	g, err := s.prepare(ctx, cfg, nil)
 	if err != nil {
@@ -108,7 +114,7 @@ func (s *Server) prepare(ctx context.Context, cfg *Config, old *generation) (*ge
 	if err != nil {
 		return nil, err
 	}
-	return &generation{cfg: cfg, material: m, tls: m.verifier.ServerConfig(m.certificate)}, nil
+	return &generation{cfg: cfg, material: m, tls: m.verifier.ServerConfig(m.certificate), loaded: s.now()}, nil
 }
 
 // announce says what is in force, at each start and reload.
@@ -255,6 +261,7 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 		r.log(s.log)
 		s.account.ended(r)
 		s.counts.ended(r)
+		s.remember(r)
 	}()
 	ctx, cancel := context.WithCancel(work)
 	defer cancel()

@@ -304,11 +304,26 @@ func (k *checker) audit(a *AuditConfig) {
 func (k *checker) admin(a *AdminConfig) {
 	const remedy = `write it as "127.0.0.1:9433"`
 	host, ok := k.address("admin.listen", a.Listen, remedy)
-	if !ok {
+	if addr, err := netip.ParseAddr(host); ok && a.TLS == nil && (err != nil || !addr.Unmap().IsLoopback()) {
+		k.add("admin.listen", remedy+", or give admin.tls: beyond the loopback the listener shows who asks for which key, to clients with a certificate only",
+			"%q is not a loopback address", host)
+	}
+	for i, name := range a.ServerNames {
+		if name == "" || strings.ContainsAny(name, " */:") {
+			k.add(fmt.Sprintf("admin.server_names[%d]", i), "write one host name, without port", "%q is not a host name", name)
+		}
+	}
+	if a.TLS == nil {
 		return
 	}
-	if addr, err := netip.ParseAddr(host); err != nil || !addr.Unmap().IsLoopback() {
-		k.add("admin.listen", remedy, "%q is not a loopback address", host)
+	for _, f := range []struct{ name, value, remedy string }{
+		{"certificate", a.TLS.Certificate, "name the PEM file of the admin listener's certificate chain"},
+		{"private_key", a.TLS.PrivateKey, "name the PEM file of its private key"},
+		{"client_ca", a.TLS.ClientCA, "name the PEM file of the CA whose clients may look"},
+	} {
+		if f.value == "" {
+			k.add("admin.tls."+f.name, f.remedy, "is missing")
+		}
 	}
 }
 

@@ -1,29 +1,58 @@
-// Package console is the key server's administrative listener: health checks for whoever supervises the process. It shows
-// no secret, and it is for a loopback address.
-//
-//	/healthz  200 while the process works
-//	/readyz   200 while enclaves are served; else 503 with the reason
-//	/metrics  counters and gauges for Prometheus
 package console
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// Handler answers requests; ready says why enclaves are not served, or nil, and metrics writes Prometheus' text format.
-func Handler(ready func() error, metrics func(io.Writer) error) http.Handler {
+// Options are what a console shows. All of Ready, Metrics, Status and Recent are required.
+type Options struct {
+	// Ready says why enclaves are not served, or nil.
+	Ready func() error
+	// Metrics writes Prometheus' text format.
+	Metrics func(io.Writer) error
+	// Status is the state of the server now, without Decisions.
+	Status func() *Status
+	// Recent are its decisions.
+	Recent *Recent
+	// Names are host names by which clients may call the listener, beside those of the loopback; nil is none.
+	Names func() []string
+}
+
+// Page is the answer to a request for decisions.
+type Page struct {
+	// Started tells servers apart: the numbers of decisions are those of one run.
+	Started   time.Time  `json:"started"`
+	Decisions []Decision `json:"decisions"` // oldest first
+	Last      uint64     `json:"last"`      // to be asked for after, next time
+	// Missed counts decisions in between that are not remembered any more.
+	Missed uint64 `json:"missed"`
+}
+
+// maxWait is how long a request waits for a decision, in seconds.
+const maxWait = 20
+
+// Handler answers requests.
+func Handler(opts Options) http.Handler {
+	c := &console{Options: opts}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", c.page)
+	mux.HandleFunc("GET /status", c.status)
+	mux.HandleFunc("GET /decisions", c.decisions)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
+		if err := opts.Ready(); err != nil {
 			answer(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
@@ -31,66 +60,133 @@ func Handler(ready func() error, metrics func(io.Writer) error) http.Handler {
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
-		_ = metrics(w) // fails when the client has gone
+		_ = opts.Metrics(w) // fails when the client has gone
 	})
-	return checkHost(mux)
+	return harden(c.checkHost(mux))
 }
 
-// Serve answers on l until the returned function is called.
-func Serve(l net.Listener, h http.Handler, log *slog.Logger) (stop func()) {
-	server := newServer(h)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the admin listener failed", "error", err)
-		}
-	}()
-	log.Info("listening for health checks", "address", l.Addr().String())
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		if server.Shutdown(ctx) != nil {
-			_ = server.Close()
-		}
-		<-done
-	}
-}
+type console struct{ Options }
 
-func answer(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, text)
-}
-
-// checkHost refuses requests that name another host than this machine. A browser on this machine that was lured to a
-// name which resolves to 127.0.0.1 sends that name here (DNS rebinding).
-func checkHost(next http.Handler) http.Handler {
+// harden sets what every answer says to a browser.
+func harden(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		addr, err := netip.ParseAddr(host)
-		if host != "localhost" && (err != nil || !addr.Unmap().IsLoopback()) {
-			answer(w, http.StatusMisdirectedRequest, "this listener is for localhost")
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", contentSecurityPolicy)
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkHost refuses requests that name a host which is not meant.
+func (c *console) checkHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !c.meant(r) {
+			answer(w, http.StatusMisdirectedRequest, "this listener is for localhost, for its own address, and for the names in admin.server_names")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// newServer bounds what a client of the listener can take.
-func newServer(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
+func (c *console) meant(r *http.Request) bool {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
 	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if host == "localhost" {
+		return true
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		// No name has been resolved here, so none can have been rebound.
+		if addr = addr.Unmap(); addr.IsLoopback() {
+			return true
+		}
+		local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if ok && addr == local.AddrPort().Addr().Unmap().WithZone("") {
+			return true
+		}
+	}
+	return c.Names != nil && host != "" && slices.ContainsFunc(c.Names(), func(name string) bool {
+		return host == strings.ToLower(strings.TrimSuffix(name, "."))
+	})
+}
+
+func (c *console) snapshot(decisions uint64) *Status {
+	s := c.Status()
+	recent, _ := c.Recent.After(0)
+	slices.Reverse(recent)
+	if uint64(len(recent)) > decisions {
+		recent = recent[:decisions]
+	}
+	s.Decisions = recent
+	return s
+}
+
+func (c *console) status(w http.ResponseWriter, r *http.Request) {
+	n, err := number(r, "decisions", math.MaxUint64)
+	if err != nil {
+		answer(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	answerJSON(w, c.snapshot(n))
+}
+
+// decisions waits, if it is asked to, until there is one.
+func (c *console) decisions(w http.ResponseWriter, r *http.Request) {
+	after, aerr := number(r, "after", 0)
+	seconds, werr := number(r, "wait", 0)
+	if err := errors.Join(aerr, werr); err != nil {
+		answer(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	started := c.Status().Started
+	if of := r.URL.Query().Get("started"); of != "" && of != started.Format(time.RFC3339Nano) {
+		after = 0 // the client knows a former run of the server
+	}
+	if wait := time.Duration(min(seconds, maxWait)) * time.Second; wait > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), wait)
+		c.Recent.Wait(ctx, after)
+		cancel()
+	}
+	page := Page{Started: started}
+	page.Decisions, page.Last = c.Recent.After(after)
+	if all := page.Last - min(page.Last, after); all > uint64(len(page.Decisions)) {
+		page.Missed = all - uint64(len(page.Decisions))
+	}
+	answerJSON(w, page)
+}
+
+// number reads a number of the query.
+func number(r *http.Request, name string, otherwise uint64) (uint64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: it is not a number from 0 on", name)
+	}
+	return n, nil
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, text)
+}
+
+func answerJSON(w http.ResponseWriter, v any) {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		answer(w, http.StatusInternalServerError, "encode answer: "+err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(raw, '\n'))
 }

@@ -42,6 +42,13 @@ func (c *Counter) Inc(value string) {
 	c.values[value]++
 }
 
+// Value is how many events of a value were counted.
+func (c *Counter) Value(value string) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.values[value]
+}
+
 func (c *Counter) snapshot() map[string]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

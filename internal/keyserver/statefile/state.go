@@ -19,6 +19,7 @@ type State struct {
 	ConfigSHA256 string    `json:"config_sha256"` // of the configuration in force, which is not always the one on disk
 	Listen       string    `json:"listen"`        // host:port that enclaves connect to
 	Admin        string    `json:"admin,omitempty"`
+	AdminTLS     bool      `json:"admin_tls,omitempty"` // which is mutual
 	Version      string    `json:"version"`
 }
 

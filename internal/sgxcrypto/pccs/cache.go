@@ -117,6 +117,9 @@ func (c *Cache) Collateral(ctx context.Context, p *dcap.Platform) (*dcap.Collate
 	return assemble(docs), nil
 }
 
+// URL is the base address of the service behind the cache.
+func (c *Cache) URL() string { return c.client.URL() }
+
 // Warm gets what every platform needs: the QE identity and the root CA CRL. While it fails, no quote of any platform
 // can be verified.
 func (c *Cache) Warm(ctx context.Context) error {
