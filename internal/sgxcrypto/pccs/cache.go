@@ -86,7 +86,7 @@ func NewCache(client *Client, opts CacheOptions) (*Cache, error) {
 	}
 	if opts.Dir != "" {
 		var err error
-		if c.store, err = openStore(opts.Dir); err != nil {
+		if c.store, err = openStore(opts.Dir, client.levels); err != nil {
 			return nil, err
 		}
 	}

@@ -31,10 +31,42 @@ const (
 	UpdateEarly    Update = "early"    // from the day the recovery is disclosed
 )
 
-func (u Update) set(query url.Values) {
-	if u == UpdateEarly {
-		query.Set("update", string(u))
+// levelSet says which set of TCB levels is asked for.
+type levelSet struct {
+	update Update
+	number uint32 // tcbEvaluationDataNumber; 0: the one of update
+	v3     bool   // of version 3 of the API, which has one set
+}
+
+func (s levelSet) set(query url.Values) {
+	switch {
+	case s.number != 0:
+		query.Set("tcbEvaluationDataNumber", strconv.FormatUint(uint64(s.number), 10))
+	case s.update == UpdateEarly:
+		query.Set("update", string(s.update))
 	}
+}
+
+// String is part of the names of cache files; the standard set's is empty.
+func (s levelSet) String() string {
+	switch {
+	case s.v3:
+		return "v3"
+	case s.number != 0:
+		return strconv.FormatUint(uint64(s.number), 10)
+	case s.update == UpdateEarly:
+		return string(s.update)
+	}
+	return ""
+}
+
+// check holds what came against what was asked for: services that predate the arguments ignore them. Whether "early" was
+// ignored cannot be told, since most of the time it is the same set.
+func (s levelSet) check(id docID, doc *document) error {
+	if s.number != 0 && id.hasLevels() && doc.number != s.number {
+		return fmt.Errorf("the document has tcbEvaluationDataNumber %d, and %d was asked for", doc.number, s.number)
+	}
+	return nil
 }
 
 // ClientOptions say which service to ask, and how.
@@ -48,6 +80,11 @@ type ClientOptions struct {
 	Roots *x509.CertPool
 	// Update is UpdateStandard unless given.
 	Update Update
+	// EvaluationNumber, if not 0, asks for TCB info and QE identity of that tcbEvaluationDataNumber, instead of Update's.
+	EvaluationNumber uint32
+	// AllowAPIv3 accepts a URL that ends in /sgx/certification/v3/. Intel has retired that version; a caching service
+	// may still have documents of its time, whose TCB info (version 2) lists no advisories.
+	AllowAPIv3 bool
 	// Attempts to get a document, the first included; 3 unless given.
 	Attempts int
 	// Timeout of one attempt; 10 seconds unless given.
@@ -57,7 +94,7 @@ type ClientOptions struct {
 // Client asks a collateral service. It keeps nothing: see Cache. It may be used by several goroutines at once.
 type Client struct {
 	base, rootCRL *url.URL
-	update        Update
+	levels        levelSet
 	attempts      int
 	timeout       time.Duration
 	http          *http.Client
@@ -66,7 +103,7 @@ type Client struct {
 
 // NewClient checks the options; it connects to nothing.
 func NewClient(opts ClientOptions) (*Client, error) {
-	base, err := parseBase(opts.URL)
+	base, err := parseBase(opts.URL, opts.AllowAPIv3)
 	if err != nil {
 		return nil, err
 	}
@@ -77,8 +114,15 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if opts.Update != "" && opts.Update != UpdateStandard && opts.Update != UpdateEarly {
 		return nil, fmt.Errorf("ask collateral service: update is %q, want %q or %q", opts.Update, UpdateStandard, UpdateEarly)
 	}
+	levels := levelSet{opts.Update, opts.EvaluationNumber, strings.HasSuffix(base.Path, apiPathV3)}
+	switch {
+	case opts.Update == UpdateEarly && levels.number != 0:
+		return nil, errors.New("ask collateral service: give either an evaluation number or update early, not both")
+	case levels.v3 && (opts.Update == UpdateEarly || levels.number != 0):
+		return nil, errors.New("ask collateral service: version 3 of the API has one set of TCB levels: give neither update early nor an evaluation number")
+	}
 	c := &Client{
-		base: base, rootCRL: rootCRL, update: opts.Update,
+		base: base, rootCRL: rootCRL, levels: levels,
 		attempts: opts.Attempts, timeout: opts.Timeout, pause: pause,
 	}
 	if c.attempts <= 0 {
@@ -96,7 +140,7 @@ func rootCRLURL(base *url.URL, given string) (*url.URL, error) {
 		if strings.EqualFold(base.Hostname(), "api.trustedservices.intel.com") {
 			given = intelRootCRL
 		} else {
-			return base.JoinPath(docID{kind: docRootCACRL}.path("")), nil
+			return base.JoinPath(docID{kind: docRootCACRL}.path(levelSet{})), nil
 		}
 	}
 	u, err := url.Parse(given)
@@ -204,7 +248,7 @@ func (c *Client) fetch(ctx context.Context, id docID) (*document, error) {
 func (c *Client) fetchOnce(ctx context.Context, id docID) (*document, error) {
 	target := c.rootCRL
 	if id.kind != docRootCACRL {
-		ref, err := url.Parse(id.path(c.update))
+		ref, err := url.Parse(id.path(c.levels))
 		if err != nil {
 			return nil, fmt.Errorf("ask for %s: %w", id, err)
 		}
@@ -243,6 +287,9 @@ func (c *Client) fetchOnce(ctx context.Context, id docID) (*document, error) {
 	if err == nil {
 		var doc *document
 		if doc, err = newDocument(id, body, chain); err == nil {
+			err = c.levels.check(id, doc)
+		}
+		if err == nil {
 			return doc, nil
 		}
 	}

@@ -10,6 +10,11 @@
 //	GET rootcacrl                        CRL; PCCS only, Intel serves it from its CRL distribution point
 //
 // The chains are percent-encoded PEM; a service may serve a CRL as DER, as PEM or as hex digits.
+// Version 3, which Intel has retired, differs in the header of TCB info and in TCB info itself, which lists no advisories
+// there; it is spoken only if asked for (ClientOptions.AllowAPIv3).
+//
+// [ParseQCNL] reads the configuration of Intel's own quote provider library, to ask the service that the platform's
+// other software asks.
 //
 // [Cache] keeps a client's answers in memory and, if given a directory, on disk, where several processes may share
 // them. [Bundle] is a file with collateral in it, for machines that reach no service. All three have the same method

@@ -87,15 +87,15 @@ func (id docID) String() string {
 }
 
 // path is the request below the base URL.
-func (id docID) path(update Update) string {
+func (id docID) path(levels levelSet) string {
 	query := url.Values{}
 	switch id.kind {
 	case docTCBInfo:
 		query.Set("fmspc", id.key)
-		update.set(query)
+		levels.set(query)
 		return "tcb?" + query.Encode()
 	case docQEIdentity:
-		update.set(query)
+		levels.set(query)
 		if len(query) == 0 {
 			return "qe/identity"
 		}
@@ -125,8 +125,11 @@ func (id docID) chainHeaders() []string {
 	}
 }
 
+// hasLevels reports whether the document is one of a set of TCB levels.
+func (id docID) hasLevels() bool { return id.kind == docTCBInfo || id.kind == docQEIdentity }
+
 func (id docID) limit() int64 {
-	if id.kind == docTCBInfo || id.kind == docQEIdentity {
+	if id.hasLevels() {
 		return maxJSON
 	}
 	return maxCRL
@@ -139,6 +142,8 @@ type document struct {
 	Issued  time.Time // issueDate or thisUpdate, as the document says
 	Expires time.Time // nextUpdate, as the document says
 	Fetched time.Time // when it was got
+
+	number uint32 // tcbEvaluationDataNumber
 }
 
 // newDocument reads what a service or a file holds for id. It proves nothing about the signature.
@@ -162,7 +167,7 @@ func newDocument(id docID, body, chain []byte) (*document, error) {
 		case !strings.EqualFold(outer.TCBInfo.FMSPC, id.key):
 			err = fmt.Errorf("the document is for FMSPC %q", outer.TCBInfo.FMSPC)
 		default:
-			doc.Issued, doc.Expires = outer.TCBInfo.IssueDate, outer.TCBInfo.NextUpdate
+			doc.Issued, doc.Expires, doc.number = outer.TCBInfo.IssueDate, outer.TCBInfo.NextUpdate, outer.TCBInfo.Number
 		}
 	case docQEIdentity:
 		var outer struct {
@@ -180,7 +185,7 @@ func newDocument(id docID, body, chain []byte) (*document, error) {
 		case outer.Identity.ID != "QE":
 			err = fmt.Errorf("the document is the identity of %q", outer.Identity.ID)
 		default:
-			doc.Issued, doc.Expires = outer.Identity.IssueDate, outer.Identity.NextUpdate
+			doc.Issued, doc.Expires, doc.number = outer.Identity.IssueDate, outer.Identity.NextUpdate, outer.Identity.Number
 		}
 	case docPCKCRL, docRootCACRL:
 		var crl *x509.RevocationList
@@ -209,6 +214,7 @@ func newDocument(id docID, body, chain []byte) (*document, error) {
 type dates struct {
 	IssueDate  time.Time `json:"issueDate"`
 	NextUpdate time.Time `json:"nextUpdate"`
+	Number     uint32    `json:"tcbEvaluationDataNumber"`
 }
 
 // decodeCRL finds out in which of three ways a service encoded a CRL and returns the DER. What Intel's caching service

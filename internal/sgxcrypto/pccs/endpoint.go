@@ -19,8 +19,11 @@ const IntelURL = "https://api.trustedservices.intel.com/sgx/certification/v4/"
 // intelRootCRL is the CRL distribution point of Intel's SGX Root CA: Intel's API has no path for it.
 const intelRootCRL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
 
-// apiPath ends every base URL.
-const apiPath = "/sgx/certification/v4/"
+// apiPath ends every base URL; apiPathV3 ends one where ClientOptions.AllowAPIv3 is set.
+const (
+	apiPath   = "/sgx/certification/v4/"
+	apiPathV3 = "/sgx/certification/v3/"
+)
 
 // Network says from where Alibaba Cloud's service is asked.
 type Network string
@@ -62,14 +65,14 @@ func AlibabaURL(region string, network Network) (string, error) {
 // the full path are all understood, and the answer ends in "/sgx/certification/v4/". Plain http is accepted for
 // loopback addresses only.
 func NormalizeURL(raw string) (string, error) {
-	u, err := parseBase(raw)
+	u, err := parseBase(raw, false)
 	if err != nil {
 		return "", err
 	}
 	return u.String(), nil
 }
 
-func parseBase(raw string) (*url.URL, error) {
+func parseBase(raw string, allowV3 bool) (*url.URL, error) {
 	fail := func(format string, a ...any) (*url.URL, error) {
 		return nil, fmt.Errorf("read collateral service URL %q: %w", redactURL(raw), fmt.Errorf(format, a...))
 	}
@@ -103,6 +106,7 @@ func parseBase(raw string) (*url.URL, error) {
 	}
 	path := strings.TrimRight(u.Path, "/")
 	switch {
+	case allowV3 && strings.HasSuffix(path, strings.TrimRight(apiPathV3, "/")):
 	case strings.HasSuffix(path, "/sgx/certification/v3"), strings.HasSuffix(path, "/sgx/certification/v2"):
 		return fail("that version of the API has been retired and lists no advisories; use %s", apiPath)
 	case strings.Contains(path, "/certification/") && !strings.HasSuffix(path, strings.TrimRight(apiPath, "/")):

@@ -15,7 +15,11 @@ import (
 )
 
 // store is a cache's directory: one JSON file a document. What it holds is no more trusted than what a service says.
-type store struct{ dir string }
+type store struct {
+	dir string
+	// levels keeps processes apart that share the directory and ask for different sets of TCB levels.
+	levels levelSet
+}
 
 // stored is the content of a file. The dates are read from the body each time, so that a file cannot say otherwise.
 type stored struct {
@@ -30,17 +34,20 @@ const (
 	maxStored     = 2*maxCRL + maxHeader
 )
 
-func openStore(dir string) (*store, error) {
+func openStore(dir string, levels levelSet) (*store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make collateral cache directory: %w", err)
 	}
-	return &store{dir: dir}, nil
+	return &store{dir: dir, levels: levels}, nil
 }
 
 func (s *store) path(id docID) string {
 	name := string(id.kind)
 	if id.key != "" {
 		name += "-" + strings.ToLower(id.key)
+	}
+	if set := s.levels.String(); set != "" && id.hasLevels() {
+		name += "-" + set
 	}
 	return filepath.Join(s.dir, name+".json")
 }
