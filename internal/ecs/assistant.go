@@ -165,3 +165,99 @@ func (c *Client) invocation(ctx context.Context, id, invocation string) (*Comman
 	}
 	return nil, nil //nolint:nilnil // Results lag behind; the caller asks again.
 }
+
+// MaxSentFile is the size in bytes that a file for Cloud Assistant may have:
+// 32 KB after base64.
+const MaxSentFile = 24 << 10
+
+// SentFile is a small file to be put on an instance. Cloud Assistant keeps its
+// content too, and shows it: no secret belongs into one.
+type SentFile struct {
+	Directory string // absolute; it must exist
+	Name      string // in the directory
+	Content   []byte
+	Mode      string // such as "0600"
+}
+
+var (
+	sendFile                = &action{name: "SendFile", product: productECS, timeout: usualTimeout, write: true, busy: runCommand.busy, missing: runCommand.missing}
+	describeSendFileResults = &action{name: "DescribeSendFileResults", product: productECS, timeout: usualTimeout}
+)
+
+// SendFile makes or replaces a file on an instance and waits until it is there.
+func (c *Client) SendFile(ctx context.Context, id string, f SentFile) error {
+	if len(f.Content) > MaxSentFile {
+		return fmt.Errorf("send file %s to %s: it has %d bytes, more than the %d that Cloud Assistant takes", f.Name, id, len(f.Content), MaxSentFile)
+	}
+	for {
+		code, info, err := c.sendOnce(ctx, id, f)
+		switch {
+		case err != nil:
+			return err
+		case code == "":
+			return nil
+		case !slices.Contains(undelivered, code):
+			return &Error{Action: sendFile.name, Code: code, Message: info, Err: fmt.Errorf("the file %s did not get to %s", f.Name, id)}
+		}
+		if err := sleep(ctx, c.backoff.Min); err != nil {
+			return &WaitError{What: "file " + f.Name + " on instance " + id + " to be delivered", Seen: code, Err: err,
+				Remedy: "Cloud Assistant does not reach its agent on the machine: is it running, and do egress rules let it out to 100.100.0.0/16?"}
+		}
+	}
+}
+
+// sendOnce sends a file, and says by which code it failed.
+func (c *Client) sendOnce(ctx context.Context, id string, f SentFile) (code, info string, err error) {
+	params := map[string]string{
+		"Name": f.Name, "TargetDir": f.Directory, "Content": base64.StdEncoding.EncodeToString(f.Content), "ContentType": "Base64",
+		"FileMode": f.Mode, "Overwrite": "true", "Timeout": "60", "InstanceId.1": id,
+	}
+	var started struct {
+		InvokeID text `json:"InvokeId"`
+	}
+	err = c.call(ctx, sendFile, params, &started)
+	if err := c.about(sendFile, "instance", id, err); err != nil {
+		return "", "", err
+	}
+	err = c.Wait(ctx, "file "+f.Name+" on instance "+id, func(ctx context.Context) (bool, string, error) {
+		var status string
+		status, code, info, err = c.sending(ctx, id, string(started.InvokeID))
+		return err == nil && !slices.Contains(underway, status), status, err
+	})
+	return code, info, err
+}
+
+// sending tells how far a file has got.
+func (c *Client) sending(ctx context.Context, id, invocation string) (status, code, info string, err error) {
+	var out struct {
+		Invocations struct {
+			Invocation []struct {
+				InvokeInstances struct {
+					InvokeInstance []struct {
+						InstanceID       text `json:"InstanceId"`
+						InvocationStatus text
+						ErrorCode        text
+						ErrorInfo        text
+					}
+				}
+			}
+		}
+	}
+	params := map[string]string{"InvokeId": invocation, "InstanceId": id}
+	if err := c.call(ctx, describeSendFileResults, params, &out); err != nil {
+		return "", "", "", err
+	}
+	for _, i := range out.Invocations.Invocation {
+		for _, r := range i.InvokeInstances.InvokeInstance {
+			if string(r.InstanceID) != id {
+				continue
+			}
+			status, code = string(r.InvocationStatus), string(r.ErrorCode)
+			if status != "Success" && code == "" && !slices.Contains(underway, status) {
+				code = status
+			}
+			return status, code, string(r.ErrorInfo), nil
+		}
+	}
+	return "", "", "", nil // not listed yet: results lag behind
+}

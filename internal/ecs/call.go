@@ -40,7 +40,7 @@ const (
 )
 
 // secretParams are the arguments whose values must not show anywhere.
-var secretParams = []string{"Password", "UserData", "CommandContent", "Policy", "OIDCToken"}
+var secretParams = []string{"Password", "UserData", "CommandContent", "Content", "Policy", "OIDCToken"}
 
 // NewToken returns a fresh ClientToken: 32 hex digits, of the at most 64 ASCII
 // characters that the service takes.

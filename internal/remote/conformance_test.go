@@ -10,27 +10,57 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 	"github.com/ccctl/terraform-provider-cc/internal/testhost"
 )
 
+// machine is a kind of machine, and what it bears.
+type machine struct {
+	open func(t *testing.T) Executor
+	// cut breaks the way to it, if that can be done from here.
+	cut func()
+	// keeps tells that what goes there is kept by a third party.
+	keeps bool
+	chunk int   // size of what is sent in one go
+	large int64 // a large file
+	heavy int   // a large output
+}
+
 // machines are what every conformance test runs against.
-var machines = map[string]func(t *testing.T) Executor{
-	"local": func(*testing.T) Executor { return Local{} },
-	"ssh": func(t *testing.T) Executor {
-		_, config := newTestServer(t)
-		return dialTest(t, config)
+var machines = map[string]func(t *testing.T) *machine{
+	"local": func(*testing.T) *machine { return direct(func(*testing.T) Executor { return Local{} }) },
+	"ssh": func(t *testing.T) *machine {
+		s, config := newTestServer(t)
+		m := direct(func(t *testing.T) Executor { return dialTest(t, config) })
+		m.cut = s.cut
+		return m
 	},
-	"openssh": func(t *testing.T) Executor { return dialTest(t, openSSH(t)) },
-	"sudo": func(t *testing.T) Executor {
+	"openssh": func(*testing.T) *machine {
+		return direct(func(t *testing.T) Executor { return dialTest(t, openSSH(t)) })
+	},
+	"sudo": func(t *testing.T) *machine {
 		s, config := newTestServer(t)
 		s.env = []string{"PATH=" + fakeSudo(t) + string(os.PathListSeparator) + os.Getenv("PATH")}
 		config.Sudo = true
-		return dialTest(t, config)
+		return direct(func(t *testing.T) Executor { return dialTest(t, config) })
 	},
+	"assistant": func(t *testing.T) *machine {
+		c := newTestCloud(t)
+		return &machine{
+			open: func(*testing.T) Executor { return c.assistant() }, cut: c.cut, keeps: true,
+			chunk: ecs.MaxSentFile, large: 300 << 10, heavy: 100 << 10,
+		}
+	},
+}
+
+// direct is a machine that everything goes to without a third party.
+func direct(open func(t *testing.T) Executor) *machine {
+	return &machine{open: open, chunk: chunkSize, large: 20 << 20, heavy: 8 << 20}
 }
 
 func openSSH(t *testing.T) SSHConfig {
@@ -42,7 +72,7 @@ func openSSH(t *testing.T) SSHConfig {
 // real one without -n.
 func fakeSudo(t *testing.T) string {
 	dir := t.TempDir()
-	script := "#!/bin/sh\n[ \"$1 $2\" = '-n --' ] || { echo 'sudo: a password is required' >&2; exit 1; }\nshift 2\nexec \"$@\"\n"
+	script := "#!/bin/sh\n[ \"$1 $2\" = '-n --' ] || { echo 'sudo: a password is required' >&2; exit 1; }\nshift 2\nCC_FAKE_SUDO='by sudo' exec \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(dir, "sudo"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +90,16 @@ func dialTest(t *testing.T, config SSHConfig) *SSH {
 }
 
 func onEach(t *testing.T, test func(t *testing.T, x Executor)) {
+	onEachMachine(t, func(t *testing.T, m *machine) { test(t, m.open(t)) })
+}
+
+func onEachMachine(t *testing.T, test func(t *testing.T, m *machine)) {
+	t.Parallel()
 	for name, machine := range machines {
-		t.Run(name, func(t *testing.T) { test(t, machine(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, machine(t))
+		})
 	}
 }
 
@@ -116,8 +154,9 @@ func TestRun(t *testing.T) {
 }
 
 func TestRunLargeOutput(t *testing.T) {
-	onEach(t, func(t *testing.T, x Executor) {
-		in := make([]byte, 8<<20)
+	onEachMachine(t, func(t *testing.T, m *machine) {
+		x := m.open(t)
+		in := make([]byte, m.heavy)
 		_, _ = rand.NewChaCha8([32]byte{1}).Read(in)
 		var out bytes.Buffer
 		var count counter
@@ -127,7 +166,11 @@ func TestRunLargeOutput(t *testing.T) {
 		if !bytes.Equal(in, out.Bytes()) || int(count) != len(in) {
 			t.Errorf("%d bytes in, %d and %d out", len(in), out.Len(), count)
 		}
-		if _, err := Output(t.Context(), x, "head", "-c", "17000000", "/dev/zero"); err == nil || !strings.Contains(err.Error(), "more than 16777216 bytes") {
+		want := "more than 16777216 bytes"
+		if m.keeps {
+			want = "it wrote 17000000 bytes, more than the 4194304 that are fetched by way of Cloud Assistant"
+		}
+		if _, err := Output(t.Context(), x, "head", "-c", "17000000", "/dev/zero"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("too much output: %v", err)
 		}
 	})
@@ -186,7 +229,8 @@ func TestRunCanceled(t *testing.T) {
 }
 
 func TestPutAndGet(t *testing.T) {
-	onEach(t, func(t *testing.T, x Executor) {
+	onEachMachine(t, func(t *testing.T, m *machine) {
+		x := m.open(t)
 		dir := t.TempDir()
 		for _, tt := range []struct {
 			name   string
@@ -198,11 +242,14 @@ func TestPutAndGet(t *testing.T) {
 			{"empty secret", 0, 0o600, true},
 			{"one", 1, 0o640, false},
 			{"wrap key", 16, 0o400, true},
-			{"chunk", chunkSize, 0o600, false},
-			{"chunk and one", chunkSize + 1, 0o600, false},
-			{"模型 it's $HOME\n\\", 3*chunkSize + 17, 0o755, false},
-			{"large", 20 << 20, 0o600, false},
+			{"chunk", m.chunk, 0o600, false},
+			{"chunk and one", m.chunk + 1, 0o600, false},
+			{"模型 it's $HOME\n\\", 3*m.chunk + 17, 0o755, false},
+			{"large", int(m.large), 0o600, false},
 		} {
+			if tt.secret && m.keeps {
+				continue // see TestPutSecret
+			}
 			data := make([]byte, tt.size)
 			_, _ = rand.NewChaCha8([32]byte{2}).Read(data)
 			name := filepath.Join(dir, tt.name)
@@ -246,6 +293,14 @@ func TestPutAndGet(t *testing.T) {
 		if _, err := x.Get(t.Context(), filepath.Join(dir, "none"), 1); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("no file: %v", err)
 		}
+		if _, err := x.Get(t.Context(), dir, 100); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a directory: %v", err)
+		}
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := x.Get(canceled, filepath.Join(dir, "empty"), 1); !errors.Is(err, context.Canceled) {
+			t.Errorf("canceled: %v", err)
+		}
 	})
 }
 
@@ -263,6 +318,7 @@ func TestPutErrors(t *testing.T) {
 			{"no directory", t.Context(), BytesFile(filepath.Join(dir, "none", "f"), nil, 0o600), filepath.Join("none", "f")},
 			{"short source", t.Context(), File{Path: filepath.Join(dir, "f"), Size: 9, Body: strings.NewReader("four")}, "ended after 4 of 9 bytes"},
 			{"failing source", t.Context(), File{Path: filepath.Join(dir, "f"), Size: 9, Body: failingSource{}}, "the disk is on fire"},
+			{"relative", t.Context(), BytesFile("f", nil, 0o600), "the path is not absolute"},
 			{"canceled", canceled, BytesFile(filepath.Join(dir, "f"), []byte("x"), 0o600), "context canceled"},
 			{"onto a directory", t.Context(), BytesFile(dir, []byte("x"), 0o600), "put " + dir + " on " + x.String()},
 		} {
@@ -283,7 +339,8 @@ func (failingSource) ReadAt([]byte, int64) (int, error) { return 0, errors.New("
 // TestPutSecret looks at every name and argument there is while a secret is
 // written: neither it nor its digest is among them.
 func TestPutSecret(t *testing.T) {
-	onEach(t, func(t *testing.T, x Executor) {
+	onEachMachine(t, func(t *testing.T, m *machine) {
+		x := m.open(t)
 		dir := t.TempDir()
 		secret := []byte("0123456789abcdef")
 		sum := sha256.Sum256(secret)
@@ -301,6 +358,10 @@ func TestPutSecret(t *testing.T) {
 				t.Errorf("%v, %v", info, err)
 			}
 		}
+		if m.keeps {
+			refusesSecrets(t, x, f)
+			return
+		}
 		if err := x.Put(t.Context(), f); err != nil {
 			t.Fatal(err)
 		}
@@ -309,6 +370,108 @@ func TestPutSecret(t *testing.T) {
 			t.Errorf("temporary name is %q", seen)
 		}
 	})
+}
+
+// refusesSecrets is how a machine behaves behind a service that keeps things.
+func refusesSecrets(t *testing.T, x Executor, f File) {
+	t.Helper()
+	input := Command{Args: []string{"cat"}, Stdin: strings.NewReader("0123456789abcdef"), Secret: true}
+	for what, err := range map[string]error{"file": x.Put(t.Context(), f), "input": x.Run(t.Context(), input)} {
+		if !errors.Is(err, ErrKept) || !strings.Contains(err.Error(), "use SSH") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := os.Stat(f.Path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is there: %v", err)
+	}
+}
+
+// TestConnectionCut breaks the way to a machine while a program runs there.
+func TestConnectionCut(t *testing.T) {
+	onEachMachine(t, func(t *testing.T, m *machine) {
+		if m.cut == nil {
+			return // there is nothing between
+		}
+		x := m.open(t)
+		mark := filepath.Join(t.TempDir(), "begun")
+		go func() {
+			for t.Context().Err() == nil {
+				if _, err := os.Stat(mark); err == nil {
+					m.cut()
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		err := x.Run(t.Context(), Command{Args: []string{"sh", "-c", `touch "$0"; sleep 3`, mark}})
+		if !errors.Is(err, ErrConnectionLost) {
+			t.Errorf("in the middle: %v", err)
+		}
+		if _, known := ExitCode(err); known {
+			t.Error("an exit code is known")
+		}
+		for what, err := range map[string]error{
+			"run": x.Run(t.Context(), Command{Args: []string{"true"}}),
+			"put": x.Put(t.Context(), BytesFile(mark, nil, 0o600)),
+			"get": func() error { _, err := x.Get(t.Context(), "/etc/hostname", 100); return err }(),
+		} {
+			if !errors.Is(err, ErrConnectionLost) {
+				t.Errorf("%s afterwards: %v", what, err)
+			}
+		}
+	})
+}
+
+// TestLongFile is for the sizes that take their time: 64 MiB, or as many bytes
+// as CC_REMOTE_FILE_SIZE says ("make test-remote-large": 1 GiB).
+func TestLongFile(t *testing.T) {
+	size := int64(64 << 20)
+	if s := os.Getenv("CC_REMOTE_FILE_SIZE"); s != "" {
+		var err error
+		if size, err = strconv.ParseInt(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"local", "openssh", "assistant"} {
+		t.Run(name, func(t *testing.T) {
+			m := machines[name](t)
+			f := File{Path: filepath.Join(t.TempDir(), "long"), Mode: 0o600, Size: size, Body: pattern{}}
+			err := m.open(t).Put(t.Context(), f)
+			if m.keeps {
+				if err == nil || !strings.Contains(err.Error(), "more than the 4194304 that are sent by way of Cloud Assistant; use SSH") {
+					t.Errorf("refusal is %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			arrived, err := os.Open(f.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = arrived.Close() }()
+			want, got := sha256.New(), sha256.New()
+			if _, err := io.Copy(want, io.NewSectionReader(pattern{}, 0, size)); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := io.Copy(got, arrived); err != nil || n != size || !bytes.Equal(want.Sum(nil), got.Sum(nil)) {
+				t.Errorf("%d bytes arrived (%v), of another content", n, err)
+			}
+		})
+	}
+}
+
+// pattern is content without end, in which no two blocks are the same.
+type pattern struct{}
+
+func (pattern) ReadAt(p []byte, at int64) (int, error) {
+	for i := range p {
+		x := uint64(at+int64(i)) / 8
+		x = (x ^ x>>29) * 0x9e3779b97f4a7c15
+		p[i] = byte(x >> (8 * (uint64(at+int64(i)) % 8)))
+	}
+	return len(p), nil
 }
 
 func hexPrefix(sum []byte) string {

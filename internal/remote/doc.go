@@ -1,7 +1,8 @@
 // Package remote runs programs and puts files on one machine, which may be
-// this one ([Local]) or one that is reached by SSH ([DialSSH]).
+// this one ([Local]), one that is reached by SSH ([DialSSH]), or an instance of
+// Alibaba Cloud that is reached by Cloud Assistant ([Assistant]).
 //
-// What both promise:
+// What all promise:
 //
 //   - A program gets its arguments as they are given: nothing is expanded.
 //   - Run returns nil when the program ended with 0, an [*ExitError] when it
@@ -26,4 +27,14 @@
 //
 // With Sudo, programs and the SFTP server run as root by way of `sudo -n`: the
 // user needs a rule without password.
+//
+// # Cloud Assistant
+//
+// It needs no open port and no key, and it has a price: the service keeps what
+// goes through it for weeks, and shows it to whoever may list commands. So what
+// is Secret is refused ([ErrKept]). A command is a script of at most 24 KB of
+// which the end of the output, at most 24 KB, comes back; so a file goes in
+// pieces of 24 KB which the machine puts together, and a program's output goes
+// to files there that are read in pieces of 16 KB. Files and output are limited
+// to 4 MiB, some hundred calls. An attempt that broke off is resumed by piece.
 package remote

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -76,6 +77,9 @@ func (l Local) Run(ctx context.Context, c Command) error {
 // Put implements [Executor].
 func (l Local) Put(ctx context.Context, f File) error {
 	fail := func(err error) error { return fmt.Errorf("put %s on %s: %w", f.Path, l, err) }
+	if !filepath.IsAbs(f.Path) {
+		return fail(errNotAbsolute)
+	}
 	tmp, err := atomicfile.Create(f.Path, f.Mode)
 	if err != nil {
 		return fail(err)
@@ -109,7 +113,10 @@ func (l Local) Put(ctx context.Context, f File) error {
 }
 
 // Get implements [Executor].
-func (l Local) Get(_ context.Context, path string, limit int64) ([]byte, error) {
+func (l Local) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("get %s from %s: %w", path, l, context.Cause(ctx))
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("get file from %s: %w", l, err)

@@ -33,6 +33,8 @@ type Command struct {
 	Args []string
 	// Stdin is what it reads; nil: nothing.
 	Stdin io.Reader
+	// Secret tells that Stdin must not be kept by anybody on the way.
+	Secret bool
 	// Stdout and Stderr take what it writes; nil: nobody.
 	Stdout, Stderr io.Writer
 }
@@ -58,6 +60,8 @@ type Owner struct{ UID, GID int }
 func BytesFile(path string, data []byte, mode fs.FileMode) File {
 	return File{Path: path, Mode: mode, Size: int64(len(data)), Body: bytes.NewReader(data)}
 }
+
+var errNotAbsolute = errors.New("the path is not absolute")
 
 // ErrConnectionLost is wrapped by errors of an operation during which the
 // connection broke: whether it was done is not known.

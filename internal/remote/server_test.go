@@ -33,6 +33,7 @@ type testServer struct {
 
 	mu      sync.Mutex
 	conns   []net.Conn
+	files   []io.Closer
 	address string
 }
 
@@ -90,6 +91,15 @@ func (s *testServer) cut() {
 	s.conns = nil
 }
 
+// endSFTP ends the sessions for files.
+func (s *testServer) endSFTP() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.files {
+		_ = c.Close()
+	}
+}
+
 func (s *testServer) serve(raw net.Conn) {
 	_, channels, requests, err := ssh.NewServerConn(raw, s.config)
 	if err != nil {
@@ -144,6 +154,9 @@ func (s *testServer) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 			if err != nil {
 				return
 			}
+			s.mu.Lock()
+			s.files = append(s.files, ch)
+			s.mu.Unlock()
 			go func() { _ = server.Serve(); _ = ch.Close() }()
 		case "exec":
 			line := string(req.Payload[4:])

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -26,6 +28,8 @@ type SSHConfig struct {
 	KnownHosts string
 	// PrivateKeyFile is the path of an unencrypted private key.
 	PrivateKeyFile string
+	// PrivateKey is such a key itself.
+	PrivateKey PrivateKey
 	// AgentSocket is the path of an agent's socket; empty: no agent.
 	AgentSocket string
 	// Sudo runs everything as root by way of `sudo -n`.
@@ -39,6 +43,23 @@ type SSHConfig struct {
 	// 0: 15 s.
 	KeepAlive time.Duration
 }
+
+// PrivateKey is a private key in OpenSSH's or PEM form. It prints as a word.
+type PrivateKey string
+
+const redacted = "(private key)"
+
+// String implements fmt.Stringer without the key.
+func (PrivateKey) String() string { return redacted }
+
+// Format implements fmt.Formatter without the key.
+func (PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText implements encoding.TextMarshaler without the key.
+func (PrivateKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue implements slog.LogValuer without the key.
+func (PrivateKey) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // SSH is a machine that is reached by SSH.
 type SSH struct {
@@ -156,6 +177,13 @@ func (x *SSH) keySources(ctx context.Context) ([]func() ([]ssh.Signer, error), e
 		}
 		sources = append(sources, func() ([]ssh.Signer, error) { return []ssh.Signer{signer}, nil })
 	}
+	if x.config.PrivateKey != "" {
+		signer, err := parsePrivateKey([]byte(x.config.PrivateKey), "that was given")
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, func() ([]ssh.Signer, error) { return []ssh.Signer{signer}, nil })
+	}
 	if x.config.AgentSocket != "" {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", x.config.AgentSocket)
 		if err != nil {
@@ -165,25 +193,29 @@ func (x *SSH) keySources(ctx context.Context) ([]func() ([]ssh.Signer, error), e
 		sources = append(sources, agent.NewClient(conn).Signers)
 	}
 	if len(sources) == 0 {
-		return nil, errors.New("neither a private key file nor an SSH agent is given, so there is nothing to authenticate with")
+		return nil, errors.New("neither a private key nor an SSH agent is given, so there is nothing to authenticate with")
 	}
 	return sources, nil
 }
 
-// readPrivateKey reads a key file. Errors repeat nothing of its content.
 func readPrivateKey(path string) (ssh.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read private key: %w", err)
 	}
+	return parsePrivateKey(data, path)
+}
+
+// parsePrivateKey reads a key and overwrites it. Errors repeat nothing of it.
+func parsePrivateKey(data []byte, name string) (ssh.Signer, error) {
 	defer clear(data)
 	signer, err := ssh.ParsePrivateKey(data)
 	var locked *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &locked):
-		return nil, fmt.Errorf("read private key %s: it is protected by a passphrase; add it to an SSH agent (ssh-add) and use that", path)
+		return nil, fmt.Errorf("read private key %s: it is protected by a passphrase; add it to an SSH agent (ssh-add) and use that", name)
 	case err != nil:
-		return nil, fmt.Errorf("read private key %s: it is not a private key in OpenSSH's or PEM form", path)
+		return nil, fmt.Errorf("read private key %s: it is not a private key in OpenSSH's or PEM form", name)
 	}
 	return signer, nil
 }
@@ -217,9 +249,12 @@ func (x *SSH) keepAlive() {
 		case err := <-answered:
 			if err != nil {
 				_ = x.client.Close()
+				patience.Stop()
+				return
 			}
 		case <-patience.C:
 			_ = x.client.Close()
+			return
 		}
 		patience.Stop()
 	}

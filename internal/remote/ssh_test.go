@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -199,25 +202,6 @@ func TestDialErrors(t *testing.T) {
 	}
 }
 
-func TestConnectionCutWhileRunning(t *testing.T) {
-	s, config := newTestServer(t)
-	x := dialTest(t, config)
-	time.AfterFunc(200*time.Millisecond, s.cut)
-	err := x.Run(t.Context(), Command{Args: []string{"sleep", "20"}})
-	if !errors.Is(err, ErrConnectionLost) {
-		t.Errorf("in the middle: %v", err)
-	}
-	if _, known := ExitCode(err); known {
-		t.Error("an exit code is known")
-	}
-	if err := x.Run(t.Context(), Command{Args: []string{"true"}}); !errors.Is(err, ErrConnectionLost) {
-		t.Errorf("afterwards: %v", err)
-	}
-	if _, err := x.Get(t.Context(), "/etc/hostname", 100); !errors.Is(err, ErrConnectionLost) {
-		t.Errorf("get afterwards: %v", err)
-	}
-}
-
 // TestPutResumes cuts the connection in the middle of a file, again and again.
 func TestPutResumes(t *testing.T) {
 	s, config := newTestServer(t)
@@ -336,6 +320,7 @@ func TestKeepAlive(t *testing.T) {
 
 // TestCanceledOnSilentHost returns although nothing ever answers.
 func TestCanceledOnSilentHost(t *testing.T) {
+	t.Parallel()
 	s, config := newTestServer(t)
 	address, freeze := muteProxy(t, s.address)
 	config.Address = address
@@ -350,12 +335,15 @@ func TestCanceledOnSilentHost(t *testing.T) {
 		},
 		"get": func(ctx context.Context) error { _, err := x.Get(ctx, "/etc/hostname", 100); return err },
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		begun := time.Now()
-		if err := work(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 2*stopPatience {
-			t.Errorf("%s: after %v: %v", name, time.Since(begun), err)
-		}
-		cancel()
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			begun := time.Now()
+			if err := work(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 4*stopPatience {
+				t.Errorf("after %v: %v", time.Since(begun), err)
+			}
+		})
 	}
 }
 
@@ -445,5 +433,105 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	_, _ = io.WriteString(&tl, strings.Repeat("z", 5000)+"end")
 	if s := tl.String(); len(s) != tailSize || !strings.HasSuffix(s, "zend") {
 		t.Errorf("%d bytes, ending %q", len(s), s[len(s)-10:])
+	}
+}
+
+// TestSFTPServerEnds has the server of files end while the connection stays.
+func TestSFTPServerEnds(t *testing.T) {
+	t.Parallel()
+	s, config := newTestServer(t)
+	x := dialTest(t, config)
+	f := BytesFile(filepath.Join(t.TempDir(), "f"), []byte("x"), 0o600)
+	if err := x.Put(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	s.endSFTP()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := x.Put(t.Context(), f) // the first may still meet the old session
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrConnectionLost) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestOpenSSH goes each way to the real server.
+func TestOpenSSH(t *testing.T) {
+	t.Parallel()
+	sudo := fakeSudo(t)
+	d := testhost.StartSSHD(t, "PATH="+sudo+string(os.PathListSeparator)+os.Getenv("PATH"))
+	key := mustRead(t, d.KeyFile)
+	known := filepath.Join(t.TempDir(), "known_hosts")
+	if err := os.WriteFile(known, []byte(knownhosts.Line([]string{d.Address}, mustHostKey(t, d.HostKey))+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	base := SSHConfig{Address: d.Address, User: d.User, HostKeys: []string{d.HostKey}}
+	with := func(change func(c *SSHConfig)) SSHConfig { c := base; change(&c); return c }
+	byFile := with(func(c *SSHConfig) { c.PrivateKeyFile = d.KeyFile })
+	for name, config := range map[string]SSHConfig{
+		"key file":    byFile,
+		"key":         with(func(c *SSHConfig) { c.PrivateKey = PrivateKey(key) }),
+		"agent":       with(func(c *SSHConfig) { c.AgentSocket = startAgent(t, d.KeyFile) }),
+		"known hosts": with(func(c *SSHConfig) { c.PrivateKeyFile, c.HostKeys, c.KnownHosts = d.KeyFile, nil, known }),
+		"jump host":   with(func(c *SSHConfig) { c.PrivateKeyFile, c.Jump = d.KeyFile, &byFile }),
+		"sudo":        with(func(c *SSHConfig) { c.PrivateKeyFile, c.Sudo = d.KeyFile, true }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := dialTest(t, config)
+			want := "plain\n"
+			if config.Sudo {
+				want = "by sudo\n"
+			}
+			if out, err := Output(t.Context(), x, "sh", "-c", `echo "${CC_FAKE_SUDO:-plain}"`); err != nil || string(out) != want {
+				t.Errorf("%q, %v", out, err)
+			}
+			f := BytesFile(filepath.Join(t.TempDir(), "f"), []byte("content"), 0o640)
+			f.Secret = true
+			if err := x.Put(t.Context(), f); err != nil || string(mustRead(t, f.Path)) != "content" {
+				t.Errorf("put: %v", err)
+			}
+		})
+	}
+	t.Run("keep-alive", func(t *testing.T) {
+		config := byFile
+		var freeze func()
+		config.Address, freeze = muteProxy(t, d.Address)
+		config.KeepAlive = 100 * time.Millisecond
+		x := dialTest(t, config)
+		if err := x.Run(t.Context(), Command{Args: []string{"sleep", "0.5"}}); err != nil {
+			t.Fatalf("a host that answers was given up: %v", err)
+		}
+		freeze()
+		if err := x.Run(t.Context(), Command{Args: []string{"sleep", "20"}}); !errors.Is(err, ErrConnectionLost) {
+			t.Errorf("a silent host: %v", err)
+		}
+	})
+}
+
+func mustHostKey(t *testing.T, line string) ssh.PublicKey {
+	t.Helper()
+	key, err := ParseHostKey(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// TestPrivateKeyIsNotPrinted prints a configuration in every way.
+func TestPrivateKeyIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	c := SSHConfig{PrivateKey: "canary", Jump: &SSHConfig{PrivateKey: "canary"}}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "key", c.PrivateKey, "config", c)
+	text, err := json.Marshal(c)
+	all := fmt.Sprintf("%v %+v %#v %s %x %+v %s %s", c, c, c, c.PrivateKey, c.PrivateKey, *c.Jump, text, log.Bytes())
+	if err != nil || strings.Contains(all, "canary") || strings.Contains(all, "63616e617279") {
+		t.Errorf("%s, %v", all, err)
+	}
+	c.HostKeys, c.Address = []string{testhost.NewKey(t, filepath.Join(t.TempDir(), "k"))}, "127.0.0.1:1"
+	if _, err := DialSSH(t.Context(), c); err == nil || !strings.Contains(err.Error(), "read private key that was given: it is not a private key") || strings.Contains(err.Error(), "canary") {
+		t.Errorf("error is %v", err)
 	}
 }

@@ -53,7 +53,7 @@ func bounded(ctx context.Context, work func() error) error {
 
 func (x *SSH) put(ctx context.Context, f File) error {
 	if !path.IsAbs(f.Path) {
-		return errors.New("the path is not absolute")
+		return errNotAbsolute
 	}
 	client, err := x.files()
 	if err != nil {
@@ -239,7 +239,7 @@ func sftpError(err error) error {
 // sftpServers is where systems keep the program that the SFTP subsystem is.
 var sftpServers = []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"}
 
-// files opens the SFTP session once.
+// files opens the SFTP session, once for as long as it lasts.
 func (x *SSH) files() (*sftp.Client, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -251,6 +251,14 @@ func (x *SSH) files() (*sftp.Client, error) {
 		return nil, fmt.Errorf("open SFTP session: %w", err)
 	}
 	x.sftp = client
+	go func() { // its server may end before the connection does
+		_ = client.Wait()
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if x.sftp == client {
+			x.sftp = nil
+		}
+	}()
 	return client, nil
 }
 

@@ -8,12 +8,15 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,6 +26,7 @@ type invocation struct {
 	Status, ErrorCode, ErrorInfo                     string
 	ExitCode, Dropped                                int
 	Output                                           []byte
+	File                                             *sentFile // if it is one and no command
 	Started, Finished                                time.Time
 }
 
@@ -118,6 +122,8 @@ var assistantActions = map[string]func(*Server, *call) (reply, error){
 	"DescribeInvocationResults":    describeInvocationResults,
 	"DescribeInvocations":          describeInvocations,
 	"StopInvocation":               stopInvocation,
+	"SendFile":                     sendFile,
+	"DescribeSendFileResults":      describeSendFileResults,
 }
 
 // agentUp tells whether Cloud Assistant has reported in from a machine.
@@ -260,7 +266,7 @@ func (inv *invocation) result(encoding string) reply {
 func describeInvocationResults(s *Server, c *call) (reply, error) {
 	all := []reply{}
 	for _, inv := range sorted(s.state.Invocations) {
-		if inv.listed(c.now) && fits(c.params, "InvokeId", inv.ID) && fits(c.params, "InstanceId", inv.InstanceID) {
+		if inv.File == nil && inv.listed(c.now) && fits(c.params, "InvokeId", inv.ID) && fits(c.params, "InstanceId", inv.InstanceID) {
 			all = append(all, inv.result(c.params["ContentEncoding"]))
 		}
 	}
@@ -274,7 +280,7 @@ func describeInvocationResults(s *Server, c *call) (reply, error) {
 func describeInvocations(s *Server, c *call) (reply, error) {
 	all := []reply{}
 	for _, inv := range sorted(s.state.Invocations) {
-		if !inv.listed(c.now) || !fits(c.params, "InvokeId", inv.ID) {
+		if inv.File != nil || !inv.listed(c.now) || !fits(c.params, "InvokeId", inv.ID) {
 			continue
 		}
 		item := inv.result(c.params["ContentEncoding"])
@@ -305,4 +311,103 @@ func stopInvocation(s *Server, c *call) (reply, error) {
 		stop()
 	}
 	return reply{}, nil
+}
+
+// sentFile is a file that Cloud Assistant was told to put on a machine. Like
+// the real service the simulator keeps its content, and shows it.
+type sentFile struct {
+	Name, Directory, Mode, Content string // Content in base64
+}
+
+// maxSentFile is the size of a file after base64, in bytes.
+const maxSentFile = 32 << 10
+
+func sendFile(s *Server, c *call) (reply, error) {
+	if err := c.need("Name", "TargetDir", "Content"); err != nil {
+		return nil, err
+	}
+	ids, err := c.list("InstanceId")
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) != 1 {
+		return nil, refuse(http.StatusBadRequest, "InstanceIds.ExceedLimit", "The simulator sends a file to one instance.")
+	}
+	timeout, err := c.int("Timeout", 60, 10, 86400)
+	if err != nil {
+		return nil, err
+	}
+	f := &sentFile{Name: c.params["Name"], Directory: c.params["TargetDir"], Mode: c.params["FileMode"], Content: c.params["Content"]}
+	if f.Mode == "" {
+		f.Mode = "0644"
+	}
+	if c.params["ContentType"] != "Base64" {
+		f.Content = base64.StdEncoding.EncodeToString([]byte(f.Content))
+	} else if _, err := base64.StdEncoding.DecodeString(f.Content); err != nil {
+		return nil, refuse(http.StatusBadRequest, "InvalidParameter.Content", "The Content can not be base64 decoded.")
+	}
+	switch {
+	case len(f.Content) > maxSentFile:
+		return nil, refuse(http.StatusBadRequest, "InvalidParameter.Content", "The length of the Content exceeds the limit.")
+	case !path.IsAbs(f.Directory) || strings.Contains(f.Name, "/") || len(f.Name) > 255:
+		return nil, refuse(http.StatusBadRequest, "InvalidParameter.TargetDir", "The specified parameter TargetDir or Name is not valid.")
+	}
+	i, err := s.instance(c, ids[0])
+	if err != nil {
+		return nil, refuse(http.StatusNotFound, "InvalidInstance.NotFound", "The specified instance does not exist.")
+	}
+	if i.Status != "Running" {
+		return nil, refuse(http.StatusForbidden, "InvalidInstance.NotMatch", "The specified instance is not running.")
+	}
+	inv := &invocation{
+		lifetime: lifetime{Visible: c.now.Add(s.opts.Latencies.Consistency)}, ID: s.state.id("f"), Region: i.Region, Name: f.Name,
+		InstanceID: i.ID, Status: "Running", Started: c.now, File: f,
+	}
+	s.state.Invocations[inv.ID] = inv
+	if !s.agentUp(c, i) {
+		inv.Status, inv.ErrorCode, inv.ErrorInfo, inv.Finished = "Failed", "ClientNotRunning", "The Cloud Assistant client is not running.", c.now
+		return reply{"InvokeId": inv.ID}, nil
+	}
+	s.start(inv, Machine{ID: i.ID, HostName: i.HostName, UserData: i.UserData}, f.script(c.params["Overwrite"] == "true"), time.Duration(timeout)*time.Second)
+	return reply{"InvokeId": inv.ID}, nil
+}
+
+// Exit codes of the script that stands in for the agent.
+var sendFailures = map[int]string{17: "FileAlreadyExists", 2: "FilePathInvalid"}
+
+// script is what the machine does to take the file.
+func (f *sentFile) script(overwrite bool) []byte {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	test := ""
+	if !overwrite {
+		test = "[ ! -e \"$f\" ] || exit 17\n"
+	}
+	return fmt.Appendf(nil, "umask 077\nd=%s\nf=\"$d\"/%s\n[ -d \"$d\" ] || exit 2\n%sbase64 -d >\"$f\" <<'END' || exit 1\n%s\nEND\nchmod %s \"$f\"\n",
+		quote(f.Directory), quote(f.Name), test, f.Content, quote(f.Mode))
+}
+
+func describeSendFileResults(s *Server, c *call) (reply, error) {
+	all := []reply{}
+	for _, inv := range sorted(s.state.Invocations) {
+		if inv.File == nil || !inv.listed(c.now) || !fits(c.params, "InvokeId", inv.ID) || !fits(c.params, "InstanceId", inv.InstanceID) {
+			continue
+		}
+		code := inv.ErrorCode
+		if name, ok := sendFailures[inv.ExitCode]; ok && code == "ExitCodeNonzero" {
+			code = name
+		}
+		all = append(all, reply{
+			"InvokeId": inv.ID, "Name": inv.File.Name, "TargetDir": inv.File.Directory, "FileMode": inv.File.Mode, "Content": inv.File.Content,
+			"ContentType": "Base64", "InvocationStatus": inv.Status, "VmCount": 1,
+			"InvokeInstances": reply{"InvokeInstance": []reply{{
+				"InstanceId": inv.InstanceID, "InvocationStatus": inv.Status, "ErrorCode": code, "ErrorInfo": inv.ErrorInfo,
+			}}},
+		})
+	}
+	part, meta, err := page(c.params, all, 50)
+	if err != nil {
+		return nil, err
+	}
+	meta["Invocations"] = reply{"Invocation": part}
+	return meta, nil
 }

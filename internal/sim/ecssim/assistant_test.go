@@ -87,3 +87,60 @@ func TestCommandStopsAndIsRefused(t *testing.T) {
 	now = now.Add(2 * time.Minute)
 	c.run(id, "exec sleep 60", "60")
 }
+
+func TestFilesAreSent(t *testing.T) {
+	dir, target := t.TempDir(), t.TempDir()
+	c := newCloud(t, Options{Runner: DirectoryRunner{Dir: dir}})
+	_, vswitch, group := c.network()
+	id := c.machine(vswitch, group, nil)
+	send := func(arguments map[string]string) (status, code string) {
+		all := map[string]string{"Name": "f", "TargetDir": target, "Content": "there", "InstanceId.1": id}
+		for k, v := range arguments {
+			all[k] = v
+		}
+		inv := text(c.ask("SendFile", all)["InvokeId"])
+		for range 1000 {
+			answer := at(c.ask("DescribeSendFileResults", map[string]string{"InvokeId": inv}), "Invocations", "Invocation", 0)
+			r := at(answer, "InvokeInstances", "InvokeInstance", 0)
+			if status = text(at(r, "InvocationStatus")); status != "Running" {
+				if content, _ := base64.StdEncoding.DecodeString(text(at(answer, "Content"))); string(content) != "there" {
+					t.Errorf("kept: %q", content)
+				}
+				return status, text(at(r, "ErrorCode"))
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		t.Fatal("the file does not arrive")
+		return "", ""
+	}
+	if status, code := send(nil); status != "Success" || code != "" {
+		t.Errorf("%s %s", status, code)
+	}
+	if data, err := os.ReadFile(filepath.Join(target, "f")); err != nil || string(data) != "there" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if status, code := send(nil); status != "Failed" || code != "FileAlreadyExists" {
+		t.Errorf("over another: %s %s", status, code)
+	}
+	if status, code := send(map[string]string{"Overwrite": "true", "Content": base64.StdEncoding.EncodeToString([]byte("there")), "ContentType": "Base64"}); status != "Success" || code != "" {
+		t.Errorf("overwriting: %s %s", status, code)
+	}
+	refused := func(code, name, value string) {
+		t.Helper()
+		all := map[string]string{"Name": "f", "TargetDir": target, "Content": "x", "InstanceId.1": id}
+		all[name] = value
+		status := 400
+		if code == "InvalidInstance.NotFound" {
+			status = 404
+		}
+		c.refused(status, code, "SendFile", all)
+	}
+	refused("InvalidParameter.Content", "Content", strings.Repeat("x", 25000))
+	refused("InvalidParameter.TargetDir", "TargetDir", "relative")
+	refused("InvalidParameter.TargetDir", "Name", "../f")
+	refused("InvalidInstance.NotFound", "InstanceId.1", "i-none")
+	// It is no command.
+	if left := at(c.ask("DescribeInvocations", nil), "Invocations", "Invocation"); len(left.([]any)) != 0 {
+		t.Errorf("listed as commands: %v", left)
+	}
+}
