@@ -60,6 +60,7 @@ type world struct {
 	identity sgxsim.Identity
 	fault    atomic.Pointer[func(r *http.Request, a *sgxsim.Answer)]
 	interval time.Duration // at which a process looks at its files; 0: the default
+	subject  string        // common name of the server's certificate
 }
 
 func newWorld(t testing.TB) *world {
@@ -113,7 +114,7 @@ func (w *world) issueUntil(notAfter time.Time, dnsNames ...string) {
 		w.t.Fatal(err)
 	}
 	key, template := newKey(w.t), &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "key server"}, DNSNames: dnsNames,
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "key server" + w.subject}, DNSNames: dnsNames,
 		NotBefore: time.Now().Add(-100 * 24 * time.Hour), NotAfter: notAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
