@@ -4,17 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 )
-
-// CreationTag marks an instance with the token of the request that made it, so
-// that one whose id got lost on the way can be found again. It is not shown
-// among the tags.
-const CreationTag = "cc-creation-token"
 
 // InstanceChoice is what was left to this package to choose.
 type InstanceChoice struct{ ImageID, Type, ZoneID, VpcID string }
@@ -45,37 +39,6 @@ func ResolveInstance(ctx context.Context, c *ecs.Client, spec ecs.InstanceSpec, 
 	return choice, err
 }
 
-// CreateInstance makes an instance of a complete specification and returns its
-// id, which the caller stores before it waits for anything. However the call
-// ends, there is one instance at most, and if the service says that there is
-// one, its id is returned.
-func CreateInstance(ctx context.Context, c *ecs.Client, spec ecs.InstanceSpec) (string, error) {
-	spec.Token = ecs.NewToken()
-	spec.Tags = maps.Clone(spec.Tags)
-	if spec.Tags == nil {
-		spec.Tags = map[string]string{}
-	}
-	spec.Tags[CreationTag] = spec.Token
-	id, err := c.RunInstance(ctx, spec)
-	if err == nil {
-		return id, nil
-	}
-	if ecs.ClassOf(err) == ecs.ClassTransient {
-		// Nobody knows whether the last attempt happened.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
-		defer cancel()
-		if found, findErr := c.FindInstanceByTag(ctx, CreationTag, spec.Token); findErr == nil && found != nil {
-			return found.ID, nil
-		}
-		return "", &Error{
-			Summary: "Instance perhaps created",
-			Err:     verb("create instance "+spec.Name, err),
-			Remedy:  fmt.Sprintf("The answer got lost, and no instance is listed yet. Before applying again, look for an instance with the tag %s = %s and import or delete it.", CreationTag, spec.Token),
-		}
-	}
-	return "", explainCloud("Instance not created", verb("create instance "+spec.Name, err))
-}
-
 // WaitInstanceReady waits until an instance runs, and has its address if it is
 // to have one.
 func WaitInstanceReady(ctx context.Context, c *ecs.Client, id string, wantAddress bool) (*ecs.Instance, error) {
@@ -99,32 +62,63 @@ func WaitInstanceReady(ctx context.Context, c *ecs.Client, id string, wantAddres
 	return i, nil
 }
 
-// ObserveInstance returns an instance and its boot disk, in two calls. The
-// creation tag is left out.
-func ObserveInstance(ctx context.Context, c *ecs.Client, id string) (*ecs.Instance, *ecs.SystemDisk, error) {
+// InstanceView is an instance as it was seen.
+type InstanceView struct {
+	*ecs.Instance
+	Disks   ecs.Disks
+	RAMRole string // empty as well when it was not asked for
+}
+
+// ObserveInstance returns an instance and its disks, in two calls, and with a
+// third its RAM role, which the first does not tell.
+func ObserveInstance(ctx context.Context, c *ecs.Client, id string, role bool) (*InstanceView, error) {
+	fail := func(what string, err error) (*InstanceView, error) {
+		return nil, explainCloud("Instance not read", verb("read "+what+"instance "+id, err))
+	}
 	i, err := c.FindInstance(ctx, id)
 	if err != nil {
-		return nil, nil, explainCloud("Instance not read", verb("read instance "+id, err))
+		return fail("", err)
 	}
-	delete(i.Tags, CreationTag)
-	disk, err := c.FindSystemDisk(ctx, id)
-	if err != nil && !ecs.IsNotFound(err) {
-		return nil, nil, explainCloud("Instance not read", verb("read the system disk of instance "+id, err))
+	v := &InstanceView{Instance: i}
+	if v.Disks, err = c.InstanceDisks(ctx, id); err != nil {
+		return fail("the disks of ", err)
 	}
-	return i, disk, nil
+	if role {
+		if v.RAMRole, err = c.InstanceRole(ctx, id); err != nil {
+			return fail("the RAM role of ", err)
+		}
+	}
+	return v, nil
+}
+
+// WaitDataDisks waits until the data disks that an instance was made with are
+// listed, and returns all that are.
+func WaitDataDisks(ctx context.Context, c *ecs.Client, id string, n int) (ecs.Disks, error) {
+	var disks ecs.Disks
+	if n == 0 {
+		return disks, nil
+	}
+	err := c.Wait(ctx, plural(n, "data disk")+" of instance "+id+" to be listed", func(ctx context.Context) (bool, string, error) {
+		var err error
+		disks, err = c.InstanceDisks(ctx, id)
+		return len(disks.Data) >= n, fmt.Sprintf("%d listed", len(disks.Data)), err
+	})
+	return disks, explainCloud("Instance not ready", verb("wait for the disks of instance "+id, err))
 }
 
 // InstanceWish is what can be changed on an instance in place.
 type InstanceWish struct {
-	Name, Description  string
-	Tags               map[string]string
-	Groups             []string
-	BandwidthOut       int
-	InternetChargeType string
-	Type               string
-	HTTPTokens         string
-	DeletionProtection bool
-	Password           string // new one, or empty
+	Name, Description        string
+	HostName                 string // empty leaves it
+	Tags                     map[string]string
+	Groups                   []string
+	BandwidthOut             int
+	InternetChargeType       string
+	Type                     string
+	HTTPTokens               string
+	RAMRole, ResourceGroupID string
+	DeletionProtection       bool
+	Password                 string // new one, or empty
 }
 
 // String keeps the password out of logs.
@@ -138,6 +132,9 @@ func (w InstanceWish) NeedsRestart(to InstanceWish) string {
 	var why []string
 	if w.Type != to.Type {
 		why = append(why, fmt.Sprintf("its type changes from %s to %s", w.Type, to.Type))
+	}
+	if to.HostName != "" && w.HostName != to.HostName {
+		why = append(why, fmt.Sprintf("its host name changes from %s to %s", w.HostName, to.HostName))
 	}
 	if to.Password != "" {
 		why = append(why, "a new password takes effect at the next start")
@@ -162,6 +159,18 @@ func UpdateInstance(ctx context.Context, c *ecs.Client, id string, from, to Inst
 			}
 			return c.SetMetadataTokens(ctx, id, to.HTTPTokens)
 		}},
+		{"RAM role", func() error {
+			if from.RAMRole == to.RAMRole {
+				return nil
+			}
+			return c.SetInstanceRole(ctx, id, from.RAMRole, to.RAMRole)
+		}},
+		{"resource group", func() error {
+			if from.ResourceGroupID == to.ResourceGroupID || to.ResourceGroupID == "" {
+				return nil
+			}
+			return c.JoinResourceGroup(ctx, ecs.TagInstance, id, to.ResourceGroupID)
+		}},
 		{"bandwidth", func() error { return changeBandwidth(ctx, c, id, from, to) }},
 		{"type", func() error { return restart(ctx, c, id, from, to) }},
 	}
@@ -183,6 +192,9 @@ func changeAttributes(ctx context.Context, c *ecs.Client, id string, from, to In
 	}
 	if from.DeletionProtection != to.DeletionProtection {
 		ch.DeletionProtection = &to.DeletionProtection
+	}
+	if to.HostName != "" && from.HostName != to.HostName {
+		ch.HostName = &to.HostName
 	}
 	if to.Password != "" {
 		ch.Password = &to.Password

@@ -66,14 +66,17 @@ func TestInstanceUseCases(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	before := len(c.sim.Requests())
-	i, disk, err := ObserveInstance(c.ctx(), c.client, id)
+	v, err := ObserveInstance(c.ctx(), c.client, id, false)
 	c.check(err)
 	if calls := len(c.sim.Requests()) - before; calls != 2 {
 		t.Errorf("observing took %d calls", calls)
 	}
-	if fmt.Sprint(i.Tags) != "map[env:test]" || disk.Category != "cloud_essd" {
-		t.Errorf("%+v %+v", i, disk)
+	if _, marked := v.Tags[CreationTag]; !marked || v.Tags["env"] != "test" || v.Disks.System.Category != "cloud_essd" || len(v.Disks.Data) != 0 {
+		t.Errorf("%+v", v)
 	}
+	c.check(EndCreation(c.ctx(), c.client, id))
+	c.check(EndCreation(c.ctx(), c.client, id))
+	delete(i.Tags, CreationTag)
 	second := c.newGroup("second")
 	from := InstanceWish{Name: "cc-client", Tags: i.Tags, Groups: i.SecurityGroups, BandwidthOut: 5, InternetChargeType: "PayByTraffic", Type: i.Type, HTTPTokens: "required"}
 	to := InstanceWish{
@@ -85,9 +88,9 @@ func TestInstanceUseCases(t *testing.T) {
 	}
 	time.Sleep(lifelike.Consistency)
 	c.check(UpdateInstance(c.ctx(), c.client, id, from, to))
-	i, _, err = ObserveInstance(c.ctx(), c.client, id)
+	v, err = ObserveInstance(c.ctx(), c.client, id, true)
 	c.check(err)
-	if i.Name != "renamed" || i.Description != "described" || fmt.Sprint(i.Tags) != "map[env:prod]" || !slices.Equal(i.SecurityGroups, []string{second}) || i.BandwidthOut != 9 ||
+	if i = v.Instance; i.Name != "renamed" || i.Description != "described" || fmt.Sprint(i.Tags) != "map[env:prod]" || !slices.Equal(i.SecurityGroups, []string{second}) || i.BandwidthOut != 9 ||
 		i.InternetChargeType != "PayByBandwidth" || i.Type != "ecs.g7.large" || i.HTTPTokens != "optional" || !i.DeletionProtection || i.Status != ecs.StatusRunning {
 		t.Errorf("%+v", i)
 	}
@@ -98,7 +101,7 @@ func TestInstanceUseCases(t *testing.T) {
 	c.check(UpdateInstance(c.ctx(), c.client, id, to, unprotected))
 	c.check(DeleteInstance(c.ctx(), c.client, id))
 	c.check(DeleteInstance(c.ctx(), c.client, id))
-	if _, _, err := ObserveInstance(c.ctx(), c.client, id); !ecs.IsNotFound(err) {
+	if _, err := ObserveInstance(c.ctx(), c.client, id, false); !ecs.IsNotFound(err) {
 		t.Errorf("after deletion: %v", err)
 	}
 }
@@ -111,7 +114,7 @@ func TestGroupsWithoutRoom(t *testing.T) {
 	id, err := CreateInstance(c.ctx(), c.client, spec)
 	c.check(err)
 	c.check(changeGroups(c.ctx(), c.client, id, spec.SecurityGroups, []string{third, fourth}))
-	i, _, err := ObserveInstance(c.ctx(), c.client, id)
+	i, err := ObserveInstance(c.ctx(), c.client, id, false)
 	c.check(err)
 	if !slices.Equal(i.SecurityGroups, []string{third, fourth}) {
 		t.Errorf("groups %v", i.SecurityGroups)
@@ -133,8 +136,8 @@ func TestBandwidthFromNothing(t *testing.T) {
 	some := none
 	some.BandwidthOut = 5
 	c.check(UpdateInstance(c.ctx(), c.client, id, none, some))
-	i, _, err = ObserveInstance(c.ctx(), c.client, id)
-	if err != nil || i.Address() == "" {
+	v, err := ObserveInstance(c.ctx(), c.client, id, false)
+	if err != nil || v.Address() == "" {
 		t.Errorf("no address: %v", err)
 	}
 	c.check(UpdateInstance(c.ctx(), c.client, id, some, none))
@@ -187,7 +190,7 @@ func TestCreationThatNobodyCanTell(t *testing.T) {
 	c := newCloud(t, ecssim.Options{})
 	c.sim.Inject(ecssim.Fault{Action: "RunInstances", CutBefore: true, Times: -1})
 	_, err := CreateInstance(c.ctx(), c.client, c.spec())
-	explained(t, err, "Instance perhaps created", "create instance cc-client: call RunInstances: EOF", "look for an instance with the tag "+CreationTag+" = ")
+	explained(t, err, "Instance perhaps created", "create instance cc-client: call RunInstances: EOF", "if there is one with the tag "+CreationTag+" = ")
 }
 
 func TestInterruptedRestartStartsAgain(t *testing.T) {

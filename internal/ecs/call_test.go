@@ -67,7 +67,7 @@ func TestArgumentsTravelInTheBody(t *testing.T) {
 	c, f := newFake(t, func(int, received) (int, string) { return 200, `{"InstanceIdSets":{"InstanceIdSet":["i-1"]}}` })
 	_, err := c.RunInstance(seconds(t, 5), InstanceSpec{
 		Name: "n", ImageID: "img", Type: "t", VSwitchID: "vsw", SecurityGroups: []string{"sg-1", "sg-2"}, Password: "Canary-12345678", UserData: []byte("user data canary"),
-		Disk: SystemDisk{Category: "cloud_essd", SizeGiB: 40, PerformanceLevel: "PL0"}, BandwidthOut: 5, Tags: map[string]string{"b": "2", "a": "1"}, HTTPTokens: "required",
+		Disk: Disk{Category: "cloud_essd", SizeGiB: 40, PerformanceLevel: "PL0"}, BandwidthOut: 5, Tags: map[string]string{"b": "2", "a": "1"}, HTTPTokens: "required",
 	})
 	if err != nil {
 		t.Fatal(err)

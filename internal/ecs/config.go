@@ -48,6 +48,7 @@ type Client struct {
 	backoff   Backoff
 	log       func(ctx context.Context, message string, fields map[string]any)
 	gates     gates
+	creations string // what the tokens of NewCreationToken start with
 
 	account struct {
 		sync.Mutex
@@ -75,6 +76,7 @@ func New(conf Config) (*Client, error) {
 		userAgent: conf.UserAgent,
 		backoff:   conf.Backoff.orDefault(),
 		log:       conf.Log,
+		creations: NewToken()[:creationTokenHalf],
 	}
 	if c.log == nil {
 		c.log = func(context.Context, string, map[string]any) {}

@@ -25,12 +25,15 @@ type Instance struct {
 	Status, ImageID, Type, ZoneID, VpcID, VSwitchID string
 	PrivateIP, PublicIP, EIP                        string
 	BandwidthOut                                    int // Mbit/s
-	InternetChargeType, KeyName, RAMRole            string
+	InternetChargeType, KeyName                     string
 	DeletionProtection                              bool
 	SecurityGroups                                  []string
 	Tags                                            map[string]string
 	HTTPTokens                                      string // "required" or "optional"
 	Locks                                           []string
+	ResourceGroupID, SpotStrategy                   string
+	SpotPriceLimit                                  float64 // an hour, in the account's currency
+	Created                                         string  // "2026-01-02T15:04Z"
 }
 
 // Address returns the address under which the instance is reached from the
@@ -42,18 +45,13 @@ func (i *Instance) Address() string {
 	return i.PublicIP
 }
 
-// SystemDisk is an instance's boot disk.
-type SystemDisk struct {
-	ID, Category, PerformanceLevel string
-	SizeGiB                        int
-}
-
 // InstanceSpec is what an instance is made of. The fields are RunInstances'.
 type InstanceSpec struct {
 	Name, Description, HostName string
 	ImageID, Type, VSwitchID    string
 	SecurityGroups              []string
-	Disk                        SystemDisk
+	Disk                        Disk
+	DataDisks                   []Disk // in the order of their devices; deleted with the instance
 	BandwidthOut                int
 	InternetChargeType          string
 	KeyName, RAMRole            string
@@ -62,6 +60,11 @@ type InstanceSpec struct {
 	HTTPTokens                  string
 	DeletionProtection          bool
 	Tags                        map[string]string
+	ResourceGroupID             string
+	// SpotStrategy is NoSpot, SpotAsPriceGo or SpotWithPriceLimit, which alone
+	// has a SpotPriceLimit.
+	SpotStrategy   string
+	SpotPriceLimit float64
 	// Token makes repeated calls one call; see [NewToken].
 	Token string
 }
@@ -94,12 +97,21 @@ func (c *Client) RunInstance(ctx context.Context, s InstanceSpec) (string, error
 		{"InstanceName", s.Name}, {"Description", s.Description}, {"HostName", s.HostName},
 		{"SystemDisk.Category", s.Disk.Category}, {"SystemDisk.PerformanceLevel", s.Disk.PerformanceLevel},
 		{"InternetChargeType", s.InternetChargeType}, {"KeyPairName", s.KeyName}, {"RamRoleName", s.RAMRole},
-		{"Password", s.Password}, {"HttpTokens", s.HTTPTokens},
+		{"Password", s.Password}, {"HttpTokens", s.HTTPTokens}, {"ResourceGroupId", s.ResourceGroupID}, {"SpotStrategy", s.SpotStrategy},
 	} {
 		set(params, p[0], p[1])
 	}
+	if s.SpotPriceLimit > 0 {
+		params["SpotPriceLimit"] = strconv.FormatFloat(s.SpotPriceLimit, 'f', -1, 64)
+	}
 	if s.Disk.SizeGiB > 0 {
 		params["SystemDisk.Size"] = strconv.Itoa(s.Disk.SizeGiB)
+	}
+	for i, d := range s.DataDisks {
+		prefix := fmt.Sprintf("DataDisk.%d.", i+1)
+		params[prefix+"Size"], params[prefix+"DeleteWithInstance"] = strconv.Itoa(d.SizeGiB), "true"
+		set(params, prefix+"Category", d.Category)
+		set(params, prefix+"PerformanceLevel", d.PerformanceLevel)
 	}
 	if s.DeletionProtection {
 		params["DeletionProtection"] = "true"
@@ -146,6 +158,40 @@ func (c *Client) FindInstanceByTag(ctx context.Context, key, value string) (*Ins
 	return c.describeInstance(ctx, map[string]string{"Tag.1.Key": key, "Tag.1.Value": value})
 }
 
+// InstancesWithTag lists the instances of a name in a vSwitch that have a tag,
+// whatever its value.
+func (c *Client) InstancesWithTag(ctx context.Context, key, name, vswitchID string) ([]*Instance, error) {
+	params := map[string]string{"Tag.1.Key": key, "InstanceName": name, "VSwitchId": vswitchID}
+	type reply struct {
+		NextToken text
+		Instances struct{ Instance []instanceReply }
+	}
+	var all []*Instance
+	var last *reply
+	collect := func() {
+		if last == nil {
+			return
+		}
+		for _, r := range last.Instances.Instance {
+			i := r.instance()
+			// The service's own filters are no promise: names may be patterns there.
+			if _, tagged := i.Tags[key]; tagged && i.Name == name && i.VSwitchID == vswitchID {
+				all = append(all, i)
+			}
+		}
+	}
+	err := c.pages(ctx, describeInstances, params, func() (any, func() string) {
+		collect()
+		last = &reply{}
+		return last, func() string { return string(last.NextToken) }
+	})
+	if err != nil {
+		return nil, err
+	}
+	collect()
+	return all, nil
+}
+
 func jsonList(values ...string) string {
 	data, err := json.Marshal(values)
 	if err != nil {
@@ -166,7 +212,10 @@ type instanceReply struct {
 	InternetMaxBandwidthOut number
 	InternetChargeType      text
 	KeyPairName             text
-	RAMRoleName             text `json:"RamRoleName"`
+	ResourceGroupID         text `json:"ResourceGroupId"`
+	SpotStrategy            text
+	SpotPriceLimit          number
+	CreationTime            text
 	DeletionProtection      bool
 	VpcAttributes           struct {
 		VpcID            text `json:"VpcId"`
@@ -200,7 +249,8 @@ func (r *instanceReply) instance() *Instance {
 		VpcID: string(r.VpcAttributes.VpcID), VSwitchID: string(r.VpcAttributes.VSwitchID),
 		PrivateIP: firstOf(r.VpcAttributes.PrivateIPAddress.IPAddress...), PublicIP: firstOf(r.PublicIPAddress.IPAddress...),
 		EIP: string(r.EipAddress.IPAddress), BandwidthOut: int(r.InternetMaxBandwidthOut), InternetChargeType: string(r.InternetChargeType),
-		KeyName: string(r.KeyPairName), RAMRole: string(r.RAMRoleName), DeletionProtection: r.DeletionProtection,
+		KeyName: string(r.KeyPairName), DeletionProtection: r.DeletionProtection, ResourceGroupID: string(r.ResourceGroupID),
+		SpotStrategy: string(r.SpotStrategy), SpotPriceLimit: float64(r.SpotPriceLimit), Created: string(r.CreationTime),
 		Tags: r.Tags.tags(), HTTPTokens: string(r.MetadataOptions.HTTPTokens),
 	}
 	for _, g := range r.SecurityGroupIDs.SecurityGroupID {
@@ -228,28 +278,6 @@ func (c *Client) describeInstance(ctx context.Context, params map[string]string)
 	default:
 		return nil, &Error{Action: describeInstances.name, Err: fmt.Errorf("%d instances match where one was asked for", len(found))}
 	}
-}
-
-// FindSystemDisk returns an instance's boot disk.
-func (c *Client) FindSystemDisk(ctx context.Context, instanceID string) (*SystemDisk, error) {
-	var out struct {
-		Disks struct {
-			Disk []struct {
-				DiskID           text `json:"DiskId"`
-				Category         text
-				PerformanceLevel text
-				Size             number
-			}
-		}
-	}
-	if err := c.call(ctx, describeDisks, map[string]string{"InstanceId": instanceID, "DiskType": "system"}, &out); err != nil {
-		return nil, err
-	}
-	if len(out.Disks.Disk) != 1 {
-		return nil, &NotFoundError{Kind: "system disk of instance", ID: instanceID, Region: c.region}
-	}
-	d := out.Disks.Disk[0]
-	return &SystemDisk{ID: string(d.DiskID), Category: string(d.Category), PerformanceLevel: string(d.PerformanceLevel), SizeGiB: int(d.Size)}, nil
 }
 
 // UserData returns an instance's user data, decoded.

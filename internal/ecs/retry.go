@@ -63,7 +63,11 @@ var (
 		name: "AuthorizeSecurityGroup", product: productECS, timeout: usualTimeout, write: true, token: true,
 		busy: groupBusy, missing: noGroup,
 	}
-	assumeRole          = &action{name: "AssumeRole", product: productSTS, timeout: usualTimeout}
+	assumeRole         = &action{name: "AssumeRole", product: productSTS, timeout: usualTimeout}
+	attachInstanceRole = &action{
+		name: "AttachInstanceRamRole", product: productECS, timeout: usualTimeout, write: true,
+		busy: instanceBusy, missing: noInstance,
+	}
 	createSecurityGroup = &action{
 		name: "CreateSecurityGroup", product: productECS, timeout: 86 * time.Second, write: true, token: true,
 		busy: groupBusy,
@@ -77,10 +81,15 @@ var (
 		name: "DeleteSecurityGroup", product: productECS, timeout: usualTimeout, write: true,
 		busy: groupBusy, missing: noGroup,
 	}
+	detachInstanceRole = &action{
+		name: "DetachInstanceRamRole", product: productECS, timeout: usualTimeout, write: true,
+		busy: instanceBusy, missing: noInstance,
+	}
 	describeAvailableResource = &action{name: "DescribeAvailableResource", product: productECS, timeout: usualTimeout}
 	describeCloudAssistant    = &action{name: "DescribeCloudAssistantStatus", product: productECS, timeout: usualTimeout, missing: noInstance}
 	describeDisks             = &action{name: "DescribeDisks", product: productECS, timeout: usualTimeout}
 	describeImages            = &action{name: "DescribeImages", product: productECS, timeout: 38 * time.Second}
+	describeInstanceRole      = &action{name: "DescribeInstanceRamRole", product: productECS, timeout: usualTimeout, missing: noInstance}
 	describeInstances         = &action{name: "DescribeInstances", product: productECS, timeout: usualTimeout}
 	describeInstanceTypes     = &action{name: "DescribeInstanceTypes", product: productECS, timeout: usualTimeout}
 	describeInvocationResults = &action{name: "DescribeInvocationResults", product: productECS, timeout: usualTimeout}
@@ -92,7 +101,11 @@ var (
 	describeVSwitchAttributes = &action{name: "DescribeVSwitchAttributes", product: productVPC, timeout: usualTimeout, missing: []string{"InvalidVSwitchId.NotFound", "InvalidVswitchID.NotFound"}}
 	describeZones             = &action{name: "DescribeZones", product: productECS, timeout: usualTimeout}
 	getCallerIdentity         = &action{name: "GetCallerIdentity", product: productSTS, timeout: usualTimeout}
-	joinSecurityGroup         = &action{
+	joinResourceGroup         = &action{
+		name: "JoinResourceGroup", product: productECS, timeout: usualTimeout, write: true,
+		busy: append(slices.Clone(instanceBusy), groupBusy...), missing: []string{"InvalidResourceId.NotFound"},
+	}
+	joinSecurityGroup = &action{
 		name: "JoinSecurityGroup", product: productECS, timeout: usualTimeout, write: true,
 		busy: instanceBusy, done: []string{"InvalidInstanceId.AlreadyExists"}, missing: noInstance,
 	}

@@ -12,14 +12,16 @@ import (
 
 // SecurityGroup is a security group without its rules.
 type SecurityGroup struct {
-	ID, Name, Description, VpcID, Type string
-	Tags                               map[string]string
+	ID, Name, Description, VpcID, Type, ResourceGroupID string
+	Tags                                                map[string]string
 }
 
 // SecurityGroupSpec is what a group is made of.
 type SecurityGroupSpec struct {
-	VpcID, Name, Description string
-	Tags                     map[string]string
+	VpcID, Name, Description, ResourceGroupID string
+	Tags                                      map[string]string
+	// Token makes repeated calls one call; see [NewToken].
+	Token string
 }
 
 // Rule is an ingress rule, in this package's spelling: lower-case protocol and
@@ -50,6 +52,8 @@ func (c *Client) CreateSecurityGroup(ctx context.Context, spec SecurityGroupSpec
 	params := map[string]string{"VpcId": spec.VpcID, "SecurityGroupType": "normal"}
 	set(params, "SecurityGroupName", spec.Name)
 	set(params, "Description", spec.Description)
+	set(params, "ResourceGroupId", spec.ResourceGroupID)
+	set(params, "ClientToken", spec.Token)
 	setTags(params, spec.Tags)
 	var out struct {
 		ID text `json:"SecurityGroupId"`
@@ -103,6 +107,7 @@ func (c *Client) describeSecurityGroup(ctx context.Context, id string) (*Securit
 				Description       text
 				VpcID             text `json:"VpcId"`
 				SecurityGroupType text
+				ResourceGroupID   text `json:"ResourceGroupId"`
 				Tags              tagSet
 			}
 		}
@@ -114,7 +119,7 @@ func (c *Client) describeSecurityGroup(ctx context.Context, id string) (*Securit
 		if string(g.SecurityGroupID) == id {
 			return &SecurityGroup{
 				ID: id, Name: string(g.SecurityGroupName), Description: string(g.Description), VpcID: string(g.VpcID),
-				Type: string(g.SecurityGroupType), Tags: g.Tags.tags(),
+				Type: string(g.SecurityGroupType), ResourceGroupID: string(g.ResourceGroupID), Tags: g.Tags.tags(),
 			}, nil
 		}
 	}

@@ -86,7 +86,7 @@ func (w *world) check(err error) {
 func (w *world) spec() ecs.InstanceSpec {
 	return ecs.InstanceSpec{
 		Name: "test", ImageID: imageID, Type: "ecs.c7.large", VSwitchID: w.vswitch, SecurityGroups: []string{w.group}, BandwidthOut: 5, HTTPTokens: "required",
-		Disk: ecs.SystemDisk{Category: "cloud_essd", SizeGiB: 40, PerformanceLevel: "PL0"}, Tags: map[string]string{"a": "1"}, UserData: []byte("#!/bin/sh\n"),
+		Disk: ecs.Disk{Category: "cloud_essd", SizeGiB: 40, PerformanceLevel: "PL0"}, Tags: map[string]string{"a": "1"}, UserData: []byte("#!/bin/sh\n"),
 	}
 }
 
@@ -112,9 +112,12 @@ func TestInstanceFromRunToDelete(t *testing.T) {
 	if i.Name != "test" || i.VpcID != w.vpc || i.HTTPTokens != "required" || i.Tags["a"] != "1" || i.PrivateIP == "" || i.BandwidthOut != 5 || !slices.Equal(i.SecurityGroups, []string{w.group}) {
 		t.Errorf("%+v", i)
 	}
-	disk, err := c.FindSystemDisk(ctx, id)
+	disks, err := c.InstanceDisks(ctx, id)
 	w.check(err)
-	if disk.Category != "cloud_essd" || disk.SizeGiB != 40 || disk.PerformanceLevel != "PL0" {
+	if len(disks.Data) != 0 {
+		t.Errorf("%+v", disks)
+	}
+	if disk := disks.System; disk.Category != "cloud_essd" || disk.SizeGiB != 40 || disk.PerformanceLevel != "PL0" {
 		t.Errorf("%+v", disk)
 	}
 	if data, err := c.UserData(ctx, id); err != nil || string(data) != "#!/bin/sh\n" {

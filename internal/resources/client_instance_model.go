@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -30,6 +31,12 @@ type clientInstanceModel struct {
 	DiskCategory       types.String   `tfsdk:"system_disk_category"`
 	DiskSize           types.Int64    `tfsdk:"system_disk_size"`
 	DiskLevel          types.String   `tfsdk:"system_disk_performance_level"`
+	DataDisks          types.List     `tfsdk:"data_disks"`
+	DataDiskIDs        types.List     `tfsdk:"data_disk_ids"`
+	HostName           types.String   `tfsdk:"host_name"`
+	ResourceGroupID    types.String   `tfsdk:"resource_group_id"`
+	SpotStrategy       types.String   `tfsdk:"spot_strategy"`
+	SpotPriceLimit     types.Float64  `tfsdk:"spot_price_limit"`
 	Bandwidth          types.Int64    `tfsdk:"internet_max_bandwidth_out"`
 	ChargeType         types.String   `tfsdk:"internet_charge_type"`
 	HTTPTokens         types.String   `tfsdk:"http_tokens"`
@@ -89,19 +96,13 @@ func (m *clientInstanceModel) spec(ctx context.Context, password string, diags *
 	return ecs.InstanceSpec{
 		Name: m.Name.ValueString(), Description: m.Description.ValueString(), ImageID: m.ImageID.ValueString(), Type: m.InstanceType.ValueString(),
 		VSwitchID: m.VSwitchID.ValueString(), SecurityGroups: stringSet(ctx, m.SecurityGroupIDs, diags),
-		Disk:         ecs.SystemDisk{Category: m.DiskCategory.ValueString(), SizeGiB: int(m.DiskSize.ValueInt64()), PerformanceLevel: m.diskLevel()},
+		Disk:      ecs.Disk{Category: m.DiskCategory.ValueString(), SizeGiB: int(m.DiskSize.ValueInt64()), PerformanceLevel: diskLevel(m.DiskCategory, m.DiskLevel)},
+		DataDisks: m.dataDisks(ctx, diags), HostName: m.HostName.ValueString(), ResourceGroupID: m.ResourceGroupID.ValueString(),
+		SpotStrategy: m.SpotStrategy.ValueString(), SpotPriceLimit: m.SpotPriceLimit.ValueFloat64(),
 		BandwidthOut: int(m.Bandwidth.ValueInt64()), InternetChargeType: m.ChargeType.ValueString(), HTTPTokens: m.HTTPTokens.ValueString(),
 		KeyName: m.KeyName.ValueString(), RAMRole: m.RoleName.ValueString(), Password: password, UserData: data,
 		DeletionProtection: m.DeletionProtection.ValueBool(), Tags: stringMap(ctx, m.Tags, diags),
 	}
-}
-
-// diskLevel is the performance level, which ESSDs alone have.
-func (m *clientInstanceModel) diskLevel() string {
-	if m.DiskCategory.ValueString() != "cloud_essd" {
-		return ""
-	}
-	return m.DiskLevel.ValueString()
 }
 
 // wish is what can be changed in place.
@@ -110,26 +111,38 @@ func (m *clientInstanceModel) wish(ctx context.Context, diags *diag.Diagnostics)
 		Name: m.Name.ValueString(), Description: m.Description.ValueString(), Tags: stringMap(ctx, m.Tags, diags), Groups: stringSet(ctx, m.SecurityGroupIDs, diags),
 		BandwidthOut: int(m.Bandwidth.ValueInt64()), InternetChargeType: m.ChargeType.ValueString(), Type: m.InstanceType.ValueString(),
 		HTTPTokens: m.HTTPTokens.ValueString(), DeletionProtection: m.DeletionProtection.ValueBool(),
+		HostName: m.HostName.ValueString(), RAMRole: m.RoleName.ValueString(), ResourceGroupID: m.ResourceGroupID.ValueString(),
 	}
 }
 
-// setInstance writes what is there.
-func (m *clientInstanceModel) setInstance(ctx context.Context, i *ecs.Instance, disk *ecs.SystemDisk, diags *diag.Diagnostics) {
+// setInstance writes what is there, but for disks and role.
+func (m *clientInstanceModel) setInstance(ctx context.Context, i *ecs.Instance, diags *diag.Diagnostics) {
 	m.Name, m.Description, m.Status = types.StringValue(i.Name), types.StringValue(i.Description), types.StringValue(i.Status)
+	m.HostName, m.ResourceGroupID = types.StringValue(i.HostName), types.StringValue(i.ResourceGroupID)
 	m.ImageID, m.InstanceType = types.StringValue(i.ImageID), types.StringValue(i.Type)
 	m.ZoneID, m.VpcID, m.VSwitchID = types.StringValue(i.ZoneID), types.StringValue(i.VpcID), types.StringValue(i.VSwitchID)
 	m.Bandwidth, m.ChargeType = types.Int64Value(int64(i.BandwidthOut)), types.StringValue(i.InternetChargeType)
 	m.HTTPTokens = types.StringValue(cmp.Or(i.HTTPTokens, m.HTTPTokens.ValueString(), "optional")) // regions without the setting answer to anybody
 	m.DeletionProtection = types.BoolValue(i.DeletionProtection)
-	m.KeyName, m.RoleName = optionalString(i.KeyName), optionalString(i.RAMRole)
+	m.KeyName = optionalString(i.KeyName)
+	m.SpotStrategy, m.SpotPriceLimit = types.StringValue(cmp.Or(i.SpotStrategy, "NoSpot")), types.Float64Null()
+	if i.SpotPriceLimit > 0 && i.SpotStrategy == "SpotWithPriceLimit" {
+		m.SpotPriceLimit = types.Float64Value(i.SpotPriceLimit)
+	}
 	m.SecurityGroupIDs = setValue(ctx, i.SecurityGroups, m.SecurityGroupIDs, diags)
-	m.Tags = mapValue(ctx, i.Tags, m.Tags, diags)
+	tags := maps.Clone(i.Tags)
+	delete(tags, deploy.CreationTag)
+	m.Tags = mapValue(ctx, tags, m.Tags, diags)
 	m.PrivateIP, m.PublicIP = types.StringValue(i.PrivateIP), optionalString(i.Address())
-	if disk != nil {
-		m.DiskCategory, m.DiskSize = types.StringValue(disk.Category), types.Int64Value(int64(disk.SizeGiB))
-		if disk.PerformanceLevel != "" || m.DiskLevel.IsNull() { // other disks than ESSDs have none
-			m.DiskLevel = types.StringValue(cmp.Or(disk.PerformanceLevel, "PL0"))
-		}
+}
+
+// setView writes all that is there. The role is known only where it was asked
+// for, which is where there was one.
+func (m *clientInstanceModel) setView(ctx context.Context, v *deploy.InstanceView, diags *diag.Diagnostics) {
+	m.setInstance(ctx, v.Instance, diags)
+	m.setDisks(ctx, v.Disks, diags)
+	if !m.RoleName.IsNull() {
+		m.RoleName = optionalString(v.RAMRole)
 	}
 }
 
@@ -156,10 +169,13 @@ func (m *clientInstanceModel) setBootstrap(ctx context.Context, status string, r
 // forget makes every computed value null that is still unknown, so that a state
 // can be written in the middle of a creation.
 func (m *clientInstanceModel) forget() {
-	for _, v := range []*types.String{&m.ZoneID, &m.VpcID, &m.Status, &m.PrivateIP, &m.PublicIP} {
+	for _, v := range []*types.String{&m.ZoneID, &m.VpcID, &m.Status, &m.PrivateIP, &m.PublicIP, &m.HostName, &m.ResourceGroupID} {
 		if v.IsUnknown() {
 			*v = types.StringNull()
 		}
+	}
+	if m.DataDiskIDs.IsUnknown() {
+		m.DataDiskIDs = types.ListNull(types.StringType)
 	}
 }
 

@@ -2,6 +2,7 @@ package resources
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -20,6 +21,8 @@ var (
 	_ resource.ResourceWithIdentity    = (*clientInstanceResource)(nil)
 	_ resource.ResourceWithImportState = (*clientInstanceResource)(nil)
 	_ resource.ResourceWithModifyPlan  = (*clientInstanceResource)(nil)
+
+	_ resource.ResourceWithValidateConfig = (*clientInstanceResource)(nil)
 )
 
 // How long the operations may take where the configuration does not say.
@@ -87,6 +90,15 @@ func (r *clientInstanceResource) Create(ctx context.Context, req resource.Create
 	m.save(ctx, &resp.State, resp.Identity, &resp.Diagnostics)
 	keepOrigin(ctx, c, resp.Private, &resp.Diagnostics)
 	m.finish(ctx, c, &resp.State, resp.Identity, &resp.Diagnostics)
+	endCreation(ctx, c, id, &resp.Diagnostics)
+}
+
+// endCreation takes the mark of an unfinished creation off an instance whose id
+// is in the state, or is about to be.
+func endCreation(ctx context.Context, c *ecs.Client, id string, diags *diag.Diagnostics) {
+	if err := deploy.EndCreation(ctx, c, id); err != nil {
+		diags.AddWarning("Instance still marked as being made", fmt.Sprintf("Could not %v. The next update tries again; until then no other instance of that name is created in the vSwitch.", err))
+	}
 }
 
 // finish waits for the machine and prepares it, writing the state as far as it
@@ -98,9 +110,17 @@ func (m *clientInstanceModel) finish(ctx context.Context, c *ecs.Client, state *
 		addError(diags, path.Empty(), "Instance not ready", err)
 		return
 	}
-	delete(i.Tags, deploy.CreationTag)
-	m.setInstance(ctx, i, nil, diags)
+	m.setInstance(ctx, i, diags)
 	m.save(ctx, state, identity, diags)
+	if m.DataDiskIDs.IsNull() { // of a new instance
+		disks, err := deploy.WaitDataDisks(ctx, c, id, len(m.DataDisks.Elements()))
+		if err != nil {
+			addError(diags, path.Root("data_disks"), "Instance not ready", err)
+			return
+		}
+		m.setDataDiskIDs(ctx, ownDataDisks(disks), diags)
+		m.save(ctx, state, identity, diags)
+	}
 	if !m.Bootstrap.ValueBool() {
 		return
 	}
@@ -147,7 +167,7 @@ func (r *clientInstanceResource) Read(ctx context.Context, req resource.ReadRequ
 		return
 	}
 	setIdentity(ctx, resp.Identity, m.Region, m.ID, &resp.Diagnostics)
-	i, disk, err := deploy.ObserveInstance(ctx, c, m.ID.ValueString())
+	v, err := deploy.ObserveInstance(ctx, c, m.ID.ValueString(), !m.RoleName.IsNull())
 	switch {
 	case ecs.IsNotFound(err):
 		if confirmAbsent(ctx, c, req.Private, &resp.Diagnostics) {
@@ -159,7 +179,8 @@ func (r *clientInstanceResource) Read(ctx context.Context, req resource.ReadRequ
 		addError(&resp.Diagnostics, path.Empty(), "Instance not read", err)
 		return
 	}
-	m.setInstance(ctx, i, disk, &resp.Diagnostics)
+	m.warnImage(v.ImageID, &resp.Diagnostics)
+	m.setView(ctx, v, &resp.Diagnostics)
 	m.save(ctx, &resp.State, resp.Identity, &resp.Diagnostics)
 }
 
@@ -184,16 +205,19 @@ func (r *clientInstanceResource) Update(ctx context.Context, req resource.Update
 		addError(&resp.Diagnostics, path.Empty(), "Instance not changed", err)
 		return // the state stays as it was; the next refresh sees how far it got
 	}
-	i, disk, err := deploy.ObserveInstance(ctx, c, m.ID.ValueString())
+	v, err := deploy.ObserveInstance(ctx, c, m.ID.ValueString(), !m.RoleName.IsNull())
 	if err != nil {
 		addError(&resp.Diagnostics, path.Empty(), "Instance not read", err)
 		return
+	}
+	if _, marked := v.Tags[deploy.CreationTag]; marked {
+		endCreation(ctx, c, m.ID.ValueString(), &resp.Diagnostics)
 	}
 	again := m.BootstrapStatus.IsUnknown() && m.Bootstrap.ValueBool()
 	if m.BootstrapStatus.IsUnknown() {
 		m.setBootstrap(ctx, m.bootstrapBefore(), nil, &resp.Diagnostics)
 	}
-	m.setInstance(ctx, i, disk, &resp.Diagnostics)
+	m.setView(ctx, v, &resp.Diagnostics)
 	m.save(ctx, &resp.State, resp.Identity, &resp.Diagnostics)
 	if again {
 		m.finish(ctx, c, &resp.State, resp.Identity, &resp.Diagnostics)

@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 
@@ -27,7 +28,7 @@ func (r *clientInstanceResource) ImportState(ctx context.Context, req resource.I
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	i, disk, err := deploy.ObserveInstance(ctx, c, id)
+	v, err := deploy.ObserveInstance(ctx, c, id, true)
 	if ecs.IsNotFound(err) {
 		err = &deploy.Error{Summary: "Instance not found", Err: err, Remedy: "Check the id, the provider's region and whose credentials are used."}
 	}
@@ -46,7 +47,9 @@ func (r *clientInstanceResource) ImportState(ctx context.Context, req resource.I
 		return
 	}
 	m.Region, m.ImageFamily, m.Bootstrap = types.StringValue(c.Region()), types.StringValue(deploy.DefaultImageFamily), types.BoolValue(true)
-	m.setInstance(ctx, i, disk, &resp.Diagnostics)
+	m.RoleName = types.StringValue("") // asked for
+	m.setDataDiskIDs(ctx, ownDataDisks(v.Disks), &resp.Diagnostics)
+	m.setView(ctx, v, &resp.Diagnostics)
 	m.setBootstrap(ctx, bootstrapUnknown, nil, &resp.Diagnostics)
 	switch {
 	case len(data) == 0:
@@ -57,6 +60,32 @@ func (r *clientInstanceResource) ImportState(ctx context.Context, req resource.I
 	}
 	m.save(ctx, &resp.State, resp.Identity, &resp.Diagnostics)
 	keepOrigin(ctx, c, resp.Private, &resp.Diagnostics)
+}
+
+// ValidateConfig refuses a price limit without the strategy that has one, and
+// the other way round.
+func (r *clientInstanceResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var m clientInstanceModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || m.SpotStrategy.IsUnknown() || m.SpotPriceLimit.IsUnknown() {
+		return
+	}
+	if limited := m.SpotStrategy.ValueString() == "SpotWithPriceLimit"; limited == m.SpotPriceLimit.IsNull() {
+		addError(&resp.Diagnostics, path.Root("spot_price_limit"), "", &deploy.Error{
+			Summary: "Spot price without its strategy",
+			Err:     errors.New(`read the configuration: spot_price_limit and spot_strategy = "SpotWithPriceLimit" go together, and one of them is missing`),
+			Remedy:  `Set both, or use "SpotAsPriceGo" (the market's price) or "NoSpot".`,
+		})
+	}
+}
+
+// warnImage says what becomes of an image that was changed behind Terraform's
+// back: whether it is put back depends on who chose it.
+func (m *clientInstanceModel) warnImage(now string, diags *diag.Diagnostics) {
+	if before := m.ImageID.ValueString(); before != "" && before != now {
+		diags.AddAttributeWarning(path.Root("image_id"), "Image changed outside of Terraform",
+			fmt.Sprintf("Instance %s has image %s now, and had %s. Where image_id is not set this is left as it is; where it is set to another image, the plan replaces the instance.", m.ID.ValueString(), now, before))
+	}
 }
 
 // ModifyPlan says beforehand what would come as a surprise: a protection that
@@ -110,7 +139,8 @@ func (m *clientInstanceModel) warnUserData(diags *diag.Diagnostics) {
 func (m *clientInstanceModel) replaces(old clientInstanceModel) bool {
 	for _, pair := range [][2]attr.Value{
 		{m.VSwitchID, old.VSwitchID}, {m.ImageFamily, old.ImageFamily}, {m.ImageID, old.ImageID}, {m.DiskCategory, old.DiskCategory}, {m.DiskSize, old.DiskSize},
-		{m.DiskLevel, old.DiskLevel}, {m.KeyName, old.KeyName}, {m.RoleName, old.RoleName}, {m.UserData, old.UserData}, {m.UserDataBase64, old.UserDataBase64},
+		{m.DiskLevel, old.DiskLevel}, {m.DataDisks, old.DataDisks}, {m.SpotStrategy, old.SpotStrategy}, {m.SpotPriceLimit, old.SpotPriceLimit},
+		{m.KeyName, old.KeyName}, {m.UserData, old.UserData}, {m.UserDataBase64, old.UserDataBase64},
 	} {
 		if !pair[0].Equal(pair[1]) {
 			return true
@@ -126,6 +156,10 @@ func (m *clientInstanceModel) explainReplacement(old clientInstanceModel, diags 
 		diags.AddAttributeWarning(path.Root("image_id"), "Another image replaces the instance",
 			"Changing the image in place would wipe the system disk and keep the id. Everything on the machine is lost either way; keep what you need first, or leave image_id as it is.")
 	}
+	if !m.DataDisks.Equal(old.DataDisks) {
+		diags.AddAttributeWarning(path.Root("data_disks"), "Other data disks replace the instance",
+			"The data disks are made and deleted with the instance. A disk that was detached, deleted or resized outside of Terraform shows here, too: to keep the instance, make data_disks what is there.")
+	}
 	if !m.UserData.Equal(old.UserData) || !m.UserDataBase64.Equal(old.UserDataBase64) {
 		diags.AddAttributeWarning(path.Root("user_data"), "Other user data replaces the instance",
 			"User data runs at the first start only; changed in place it would do nothing. Use bootstrap_triggers to run the bootstrap again on the same machine.")
@@ -135,10 +169,11 @@ func (m *clientInstanceModel) explainReplacement(old clientInstanceModel, diags 
 // planUpdate decides what is known of the result before it is there.
 func (m *clientInstanceModel) planUpdate(ctx context.Context, old clientInstanceModel, resp *resource.ModifyPlanResponse) {
 	unsettled := !m.Bandwidth.Equal(old.Bandwidth) && (m.Bandwidth.ValueInt64() == 0 || old.Bandwidth.ValueInt64() == 0)
-	if !fullyKnown(ctx, m.InstanceType, m.PasswordWOVersion) {
+	if !fullyKnown(ctx, m.InstanceType, m.HostName, m.PasswordWOVersion) {
 		unsettled = true
 	} else {
-		from, to := deploy.InstanceWish{Type: old.InstanceType.ValueString()}, deploy.InstanceWish{Type: m.InstanceType.ValueString()}
+		from := deploy.InstanceWish{Type: old.InstanceType.ValueString(), HostName: old.HostName.ValueString()}
+		to := deploy.InstanceWish{Type: m.InstanceType.ValueString(), HostName: m.HostName.ValueString()}
 		if !m.PasswordWOVersion.Equal(old.PasswordWOVersion) {
 			to.Password = "changed" // stands for the new one, which a plan does not know
 		}

@@ -123,7 +123,7 @@ func TestClientInstanceImport(t *testing.T) {
 	group := c.do("CreateSecurityGroup", "SecurityGroupId", map[string]string{"VpcId": c.vpc, "SecurityGroupName": "by-hand"})
 	id, err := c.api.RunInstance(c.ctx(), ecs.InstanceSpec{
 		Name: "by-hand", ImageID: "aliyun_3_x64_20G_alibase_20240819.vhd", Type: "ecs.c7.large", VSwitchID: c.vswitch, SecurityGroups: []string{group}, BandwidthOut: 5,
-		UserData: []byte("#!/bin/sh\necho test\n"), HTTPTokens: "required", Disk: ecs.SystemDisk{Category: "cloud_essd", PerformanceLevel: "PL0", SizeGiB: 40},
+		UserData: []byte("#!/bin/sh\necho test\n"), HTTPTokens: "required", Disk: ecs.Disk{Category: "cloud_essd", PerformanceLevel: "PL0", SizeGiB: 40},
 	})
 	c.check(err)
 	config := c.provider() + fmt.Sprintf("resource \"cc_client_instance\" \"client\" {\n  vswitch_id = %q\n  security_group_ids = [%q]\n  name = \"by-hand\"\n  user_data = \"#!/bin/sh\\necho test\\n\"\n}\n", c.vswitch, group)
@@ -140,7 +140,7 @@ func TestClientInstanceDrift(t *testing.T) {
 	c := newCloud(t, ecssim.Options{Latencies: lifelike})
 	config := c.instanceConfig("bootstrap = false", `tags = { env = "test" }`)
 	right := func(i *ecs.Instance) bool {
-		return i.Name == "cc-client" && i.Tags["env"] == "test" && len(i.Tags) == 2 && i.BandwidthOut == 5 && i.HTTPTokens == "required" && len(i.SecurityGroups) == 1 && i.Type == "ecs.c8i.large"
+		return i.Name == "cc-client" && i.Tags["env"] == "test" && len(i.Tags) == 1 && i.BandwidthOut == 5 && i.HTTPTokens == "required" && len(i.SecurityGroups) == 1 && i.Type == "ecs.c8i.large"
 	}
 	drift := func(change func(id string)) resource.TestStep {
 		return resource.TestStep{

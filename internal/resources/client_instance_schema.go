@@ -6,15 +6,19 @@ import (
 	"errors"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/float64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/float64planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
@@ -28,6 +32,7 @@ import (
 var (
 	tokenModes     = words{{"required", "lets the metadata service answer to a token alone, so that a request forged through a program on the machine gets nothing"}, {"optional", "lets it answer without"}}
 	internetCharge = words{{"PayByTraffic", "charges what is sent"}, {"PayByBandwidth", "charges the bandwidth"}}
+	spotStrategies = words{{"NoSpot", "pays the usual price"}, {"SpotAsPriceGo", "pays the market's, and may be reclaimed"}, {"SpotWithPriceLimit", "pays the market's up to `spot_price_limit`"}}
 	diskCategories = words{{"cloud_essd", "is an ESSD"}, {"cloud_essd_entry", "is a small one"}, {"cloud_auto", "is one that adapts"}, {"cloud_efficiency", "is an older kind"}}
 )
 
@@ -36,6 +41,7 @@ const maxClientTags = ecs.MaxTags - 1
 
 var (
 	linuxLogin   = checked{"the name of a Linux user", deploy.ValidLogin}
+	machineName  = checked{"a host name of 2 to 64 letters, digits, hyphens and periods, neither starting nor ending with one of the latter two", validHostName}
 	userDataText = checked{"user data of at most 32768 bytes", func(s string) error { return validUserDataSize(len(s)) }}
 	userData64   = checked{"user data of at most 32768 bytes, in base64", func(s string) error {
 		data, err := base64.StdEncoding.DecodeString(s)
@@ -91,6 +97,28 @@ func clientInstanceSchema(ctx context.Context) schema.Schema {
 				Default: int64default.StaticInt64(40), Validators: []validator.Int64{int64validator.Between(20, 2048)}, PlanModifiers: []planmodifier.Int64{int64planmodifier.RequiresReplace()},
 			},
 			"system_disk_performance_level": replaced(text("Performance level of an ESSD: `PL0` (default), `PL1`, `PL2` or `PL3`. Another one replaces the instance.", "PL0", stringvalidator.OneOf("PL0", "PL1", "PL2", "PL3"))),
+			"data_disks": schema.ListNestedAttribute{
+				MarkdownDescription: "Data disks, in the order of their devices (`/dev/xvdb` and so on), empty and not mounted. They are made and deleted with the instance. Others replace the instance.",
+				Optional:            true, Validators: []validator.List{listvalidator.SizeBetween(1, 16)}, PlanModifiers: []planmodifier.List{listplanmodifier.RequiresReplace()},
+				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+					"category":          text("Category: "+diskCategories.markdown(), diskCategories.byDefault(), diskCategories),
+					"size":              schema.Int64Attribute{MarkdownDescription: "Size in GiB.", Required: true, Validators: []validator.Int64{int64validator.Between(20, 32768)}},
+					"performance_level": text("Performance level of an ESSD: `PL0` (default), `PL1`, `PL2` or `PL3`.", "PL0", stringvalidator.OneOf("PL0", "PL1", "PL2", "PL3")),
+				}},
+			},
+			"spot_strategy": replaced(text("How the price is made: "+spotStrategies.markdown()+" Another one replaces the instance.", spotStrategies.byDefault(), spotStrategies)),
+			"spot_price_limit": schema.Float64Attribute{
+				MarkdownDescription: "The most to pay an hour with `SpotWithPriceLimit`, in the account's currency. Another one replaces the instance.", Optional: true,
+				Validators: []validator.Float64{float64validator.AtLeast(0.001)}, PlanModifiers: []planmodifier.Float64{float64planmodifier.RequiresReplace()},
+			},
+			"host_name": schema.StringAttribute{
+				MarkdownDescription: "Host name of the system. Default: one that the service makes. Another one stops the machine and starts it.", Optional: true, Computed: true,
+				PlanModifiers: keep, Validators: []validator.String{machineName},
+			},
+			"resource_group_id": schema.StringAttribute{
+				MarkdownDescription: "Resource group of the instance, `rg-...`. Default: the account's. The instance is moved in place.", Optional: true, Computed: true,
+				PlanModifiers: keep, Validators: []validator.String{cloudID("resource group", "rg-")},
+			},
 			"internet_max_bandwidth_out": schema.Int64Attribute{
 				MarkdownDescription: "Outbound bandwidth to the internet in Mbit/s; more than 0 gives the instance a public IPv4 address. Default: 5.", Optional: true, Computed: true,
 				Default: int64default.StaticInt64(5), Validators: []validator.Int64{int64validator.Between(0, 100)},
@@ -98,7 +126,10 @@ func clientInstanceSchema(ctx context.Context) schema.Schema {
 			"internet_charge_type": text("What is charged for it: "+internetCharge.markdown(), internetCharge.byDefault(), internetCharge),
 			"http_tokens":          text("Access to the metadata service: "+tokenModes.markdown(), tokenModes.byDefault(), tokenModes),
 			"key_name":             optional("Key pair for SSH. Another one replaces the instance."),
-			"ram_role_name":        optional("RAM role of the instance. Another one replaces the instance."),
+			"ram_role_name": schema.StringAttribute{
+				MarkdownDescription: "RAM role of the instance. It is changed in place. Where it is set, a refresh makes one call more, because the list of instances does not tell the role.",
+				Optional:            true, Validators: []validator.String{stringvalidator.LengthBetween(1, 64)},
+			},
 			"password_wo": schema.StringAttribute{
 				MarkdownDescription: "Password of the login, write-only: it is in no state and no plan. Better use a key pair.",
 				Optional:            true, WriteOnly: true, Sensitive: true, Validators: []validator.String{stringvalidator.AlsoRequires(path.MatchRoot("password_wo_version"))},
@@ -137,6 +168,10 @@ func clientInstanceSchema(ctx context.Context) schema.Schema {
 					"exit_code": schema.Int64Attribute{MarkdownDescription: "Exit code of the step.", Computed: true},
 					"seconds":   schema.Int64Attribute{MarkdownDescription: "Duration in seconds.", Computed: true},
 				}},
+			},
+			"data_disk_ids": schema.ListAttribute{
+				MarkdownDescription: "Ids of `data_disks`, in their order.", ElementType: types.StringType, Computed: true,
+				PlanModifiers: []planmodifier.List{listplanmodifier.UseStateForUnknown()},
 			},
 			"ssh_host_keys": schema.ListAttribute{
 				MarkdownDescription: "Public SSH host keys of the machine, read through Cloud Assistant by the bootstrap: a later connection need not trust whatever answers first. Empty without bootstrap.",

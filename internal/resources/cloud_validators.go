@@ -50,11 +50,19 @@ var (
 
 var (
 	namePattern  = regexp.MustCompile(`^\p{L}[\p{L}\p{N}_.:\-]{1,127}$`)
+	hostPattern  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 	portsPattern = regexp.MustCompile(`^([1-9]\d{0,4})/([1-9]\d{0,4})$`)
 )
 
 func validName(s string) error {
 	if !namePattern.MatchString(s) || strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") {
+		return fmt.Errorf("it is not")
+	}
+	return nil
+}
+
+func validHostName(s string) error {
+	if len(s) < 2 || len(s) > 64 || !hostPattern.MatchString(s) {
 		return fmt.Errorf("it is not")
 	}
 	return nil

@@ -271,6 +271,7 @@ func describeImages(_ *Server, c *call) (reply, error) {
 	if part == nil {
 		part = []reply{}
 	}
+	delete(meta, "NextToken") // by page number alone
 	meta["Images"] = reply{"Image": part}
 	meta["RegionId"] = c.region
 	return meta, nil
@@ -320,6 +321,7 @@ func describeKeyPairs(s *Server, c *call) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	delete(meta, "NextToken") // by page number alone
 	meta["KeyPairs"] = reply{"KeyPair": part}
 	return meta, nil
 }

@@ -14,6 +14,7 @@ import (
 type group struct {
 	lifetime
 	ID, Region, Name, Description, VpcID, Type, InnerAccess string
+	ResourceGroup                                           string
 	Created                                                 time.Time
 	Tags                                                    map[string]string
 	Rules                                                   []*rule
@@ -33,7 +34,6 @@ var groupActions = map[string]func(*Server, *call) (reply, error){
 	"ModifySecurityGroupAttribute":    modifySecurityGroupAttribute,
 	"ModifySecurityGroupPolicy":       modifySecurityGroupPolicy,
 	"DeleteSecurityGroup":             deleteSecurityGroup,
-	"JoinResourceGroup":               func(*Server, *call) (reply, error) { return reply{}, nil },
 }
 
 var ruleActions = map[string]func(*Server, *call) (reply, error){
@@ -93,6 +93,7 @@ func createSecurityGroup(s *Server, c *call) (reply, error) {
 	g := &group{
 		lifetime: lifetime{Visible: c.now.Add(s.opts.Latencies.Consistency)}, ID: s.state.id("sg"), Region: c.region, Name: c.params["SecurityGroupName"],
 		Description: c.params["Description"], VpcID: c.params["VpcId"], Type: kind, InnerAccess: "Accept", Created: c.now, Tags: tagsOf(c.params),
+		ResourceGroup: c.params["ResourceGroupId"],
 	}
 	s.state.Groups[g.ID] = g
 	return reply{"SecurityGroupId": g.ID}, nil
@@ -114,7 +115,7 @@ func describeSecurityGroups(s *Server, c *call) (reply, error) {
 		}
 		all = append(all, reply{
 			"SecurityGroupId": g.ID, "SecurityGroupName": g.Name, "Description": g.Description, "VpcId": g.VpcID, "SecurityGroupType": g.Type,
-			"ResourceGroupId": "", "CreationTime": g.Created.UTC().Format(timestampFormat), "EcsCount": len(s.members(c, g.ID)), "RuleCount": len(g.Rules),
+			"ResourceGroupId": g.ResourceGroup, "CreationTime": g.Created.UTC().Format(timestampFormat), "EcsCount": len(s.members(c, g.ID)), "RuleCount": len(g.Rules),
 			"ServiceManaged": false, "AvailableInstanceAmount": 2000, "Tags": tagReply(g.Tags, "TagKey", "TagValue"),
 		})
 	}

@@ -23,13 +23,17 @@ type instance struct {
 	Groups                                            []string
 	Tags                                              map[string]string
 	Disk                                              disk
+	DataDisks                                         []disk
+	ResourceGroup, Spot                               string
+	SpotLimit                                         float64
 	Created, RunningSince                             time.Time
 	Steps                                             []step
 }
 
 type disk struct {
-	ID, Category, Level, Name string
-	Size                      int
+	ID, Category, Level, Name, Device string
+	Size                              int  // GiB
+	Kept                              bool // when the instance is deleted
 }
 
 // step is a state that comes by itself.
@@ -44,9 +48,7 @@ var instanceActions = map[string]func(*Server, *call) (reply, error){
 	"DescribeInstanceStatus":                describeInstanceStatus,
 	"DescribeInstanceAttribute":             describeInstanceAttribute,
 	"DescribeUserData":                      describeUserData,
-	"DescribeDisks":                         describeDisks,
 	"DescribeNetworkInterfaces":             describeNetworkInterfaces,
-	"DescribeInstanceRamRole":               describeInstanceRAMRole,
 	"DescribeInstanceMaintenanceAttributes": describeInstanceMaintenance,
 	"DescribeInstanceAttachmentAttributes":  describeInstanceAttachments,
 }
@@ -107,6 +109,10 @@ func runInstances(s *Server, c *call) (reply, error) {
 	for range amount {
 		one := *i
 		one.ID, one.Disk.ID = s.state.id("i"), s.state.id("d")
+		one.DataDisks = slices.Clone(i.DataDisks)
+		for n := range one.DataDisks {
+			one.DataDisks[n].ID = s.state.id("d")
+		}
 		one.PrivateIP = s.nextPrivateIP(i.VSwitchID)
 		if one.HostName == "" {
 			one.HostName = "iZ" + strings.TrimPrefix(one.ID, "i-")
@@ -154,7 +160,16 @@ func (s *Server) newInstance(c *call) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	dataDisks, err := c.dataDisks()
+	if err != nil {
+		return nil, err
+	}
+	spot, limit, err := c.spot()
+	if err != nil {
+		return nil, err
+	}
 	i := &instance{
+		DataDisks: dataDisks, Spot: spot, SpotLimit: limit, ResourceGroup: c.params["ResourceGroupId"],
 		lifetime: lifetime{Visible: c.now.Add(s.opts.Latencies.Consistency)}, Region: c.region, Name: p["InstanceName"], Description: p["Description"],
 		HostName: p["HostName"], Status: "Pending", ImageID: img.ID, Type: kind.ID, ZoneID: w.ZoneID, VpcID: w.VpcID, VSwitchID: w.ID,
 		Bandwidth: bandwidth, NetCharge: "PayByTraffic", KeyName: p["KeyPairName"], RAMRole: p["RamRoleName"], UserData: p["UserData"], HTTPTokens: "optional",
@@ -291,8 +306,8 @@ func (s *Server) instanceReply(c *call, i *instance) reply {
 		"ImageId": i.ImageID, "InstanceType": i.Type, "InstanceTypeFamily": kind.Family, "ZoneId": i.ZoneID, "RegionId": i.Region,
 		"Cpu": kind.Cores, "Memory": int(kind.Memory * 1024), "OSName": "Alibaba Cloud Linux  3.2104 LTS 64 bit", "OSType": "linux",
 		"InstanceChargeType": "PostPaid", "InternetChargeType": i.NetCharge, "InternetMaxBandwidthOut": i.Bandwidth, "InternetMaxBandwidthIn": 100,
-		"InstanceNetworkType": "vpc", "IoOptimized": true, "KeyPairName": i.KeyName, "RamRoleName": i.RAMRole, "DeletionProtection": i.Protected,
-		"StoppedMode": map[bool]string{true: "KeepCharging", false: "Not-applicable"}[i.Status == "Stopped"], "ResourceGroupId": "", "SpotStrategy": "NoSpot",
+		"InstanceNetworkType": "vpc", "IoOptimized": true, "KeyPairName": i.KeyName, "DeletionProtection": i.Protected,
+		"StoppedMode": map[bool]string{true: "KeepCharging", false: "Not-applicable"}[i.Status == "Stopped"], "ResourceGroupId": i.ResourceGroup, "SpotStrategy": i.Spot, "SpotPriceLimit": i.SpotLimit,
 		"CreationTime": i.Created.UTC().Format("2006-01-02T15:04Z"), "StartTime": i.RunningSince.UTC().Format("2006-01-02T15:04Z"),
 		"ExpiredTime": "2099-12-31T15:59Z", "AutoReleaseTime": "", "CreditSpecification": "", "DeploymentSetId": "", "SerialNumber": i.ID, "ClusterId": "",
 		"VpcAttributes": reply{
@@ -361,6 +376,7 @@ func describeInstanceStatus(s *Server, c *call) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	delete(meta, "NextToken") // by page number alone
 	meta["InstanceStatuses"] = reply{"InstanceStatus": part}
 	return meta, nil
 }
@@ -370,8 +386,16 @@ func describeInstanceAttribute(s *Server, c *call) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := s.instanceReply(c, i)
-	out["EnableJumboFrame"] = false
+	// It tells less than DescribeInstances, and some of it in another type.
+	out := reply{"EnableJumboFrame": false, "IoOptimized": "optimized", "VlanId": ""}
+	all := s.instanceReply(c, i)
+	for _, k := range []string{
+		"Status", "SerialNumber", "CreationTime", "Description", "InstanceName", "InstanceNetworkType", "Memory", "ImageId", "ClusterId", "StoppedMode", "HostName",
+		"InstanceId", "InstanceType", "InternetMaxBandwidthIn", "InternetMaxBandwidthOut", "RegionId", "InstanceChargeType", "Cpu", "ExpiredTime", "ZoneId",
+		"InternetChargeType", "CreditSpecification", "SecurityGroupIds", "PublicIpAddress", "InnerIpAddress", "VpcAttributes", "EipAddress", "DedicatedHostAttribute", "OperationLocks",
+	} {
+		out[k] = all[k]
+	}
 	return out, nil
 }
 
@@ -381,26 +405,6 @@ func describeUserData(s *Server, c *call) (reply, error) {
 		return nil, err
 	}
 	return reply{"InstanceId": i.ID, "RegionId": i.Region, "UserData": i.UserData}, nil
-}
-
-func describeDisks(s *Server, c *call) (reply, error) {
-	var all []reply
-	for _, i := range s.instances(c) {
-		if i.listed(c.now) && fits(c.params, "InstanceId", i.ID) && (c.params["DiskType"] == "" || c.params["DiskType"] == "all" || c.params["DiskType"] == "system") {
-			all = append(all, reply{
-				"DiskId": i.Disk.ID, "DiskName": i.Disk.Name, "InstanceId": i.ID, "Category": i.Disk.Category, "PerformanceLevel": i.Disk.Level, "Size": i.Disk.Size,
-				"Type": "system", "Status": "In_use", "Device": "/dev/xvda", "RegionId": i.Region, "ZoneId": i.ZoneID, "Encrypted": false, "KMSKeyId": "",
-				"ImageId": i.ImageID, "DeleteWithInstance": true, "Portable": false, "Description": "", "Tags": tagReply(nil, "TagKey", "TagValue"),
-				"EnableAutoSnapshot": false, "AutoSnapshotPolicyId": "", "StorageSetId": "", "ProvisionedIops": 0, "BurstingEnabled": false,
-			})
-		}
-	}
-	part, meta, err := page(c.params, all, 100)
-	if err != nil {
-		return nil, err
-	}
-	meta["Disks"] = reply{"Disk": part}
-	return meta, nil
 }
 
 func describeNetworkInterfaces(s *Server, c *call) (reply, error) {

@@ -276,20 +276,6 @@ func (s *Server) setKey(c *call, name string) (reply, error) {
 	return reply{"TotalCount": len(ids), "FailCount": 0, "KeyPairName": name, "Results": reply{"Result": results}}, nil
 }
 
-func describeInstanceRAMRole(s *Server, c *call) (reply, error) {
-	ids, err := c.list("InstanceIds")
-	if err != nil {
-		return nil, err
-	}
-	sets := []reply{}
-	for _, i := range s.instances(c) {
-		if slices.Contains(ids, i.ID) {
-			sets = append(sets, reply{"InstanceId": i.ID, "RamRoleName": i.RAMRole})
-		}
-	}
-	return reply{"RegionId": c.region, "TotalCount": len(sets), "InstanceRamRoleSets": reply{"InstanceRamRoleSet": sets}}, nil
-}
-
 func describeInstanceMaintenance(s *Server, c *call) (reply, error) {
 	ids, err := c.list("InstanceId")
 	if err != nil {

@@ -29,8 +29,7 @@
 // A machine is a record. Cloud Assistant runs its commands for real, by a
 // [Runner]: the one of [DirectoryRunner] in a directory with stand-ins for the
 // programs of Alibaba Cloud Linux 3. That directory is a place, not a jail.
-// Prices, quotas by region, data disks, EIPs and most filters are absent; an
-// action that is not simulated answers as an unknown one.
+// Prices, quotas by region, EIPs and most filters are absent; an action that is not simulated answers as an unknown one.
 //
 // The package shares no code with the client it is there to test.
 package ecssim

@@ -138,7 +138,7 @@ const (
 var handlers = func() map[string][]handler {
 	all := map[string][]handler{}
 	for version, table := range map[string][]map[string]func(*Server, *call) (reply, error){
-		ecsVersion:      {groupActions, ruleActions, instanceActions, lifecycleActions, catalogActions, assistantActions, tagActions},
+		ecsVersion:      {groupActions, ruleActions, instanceActions, partActions, lifecycleActions, catalogActions, assistantActions, tagActions},
 		vpcVersion:      {vpcActions, tagActions},
 		stsVersion:      {stsActions},
 		billingVersion:  {billingActions},

@@ -1,6 +1,7 @@
 package ecssim
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -87,8 +88,8 @@ func (s *Server) vpcReply(v *vpc) reply {
 		"VpcId": v.ID, "RegionId": v.Region, "Status": "Available", "VpcName": v.Name, "Description": v.Description, "CidrBlock": v.CIDR,
 		"VRouterId": v.RouterID, "IsDefault": false, "CreationTime": v.Created.UTC().Format(timestampFormat), "ResourceGroupId": "rg-simulated",
 		"VSwitchIds": reply{"VSwitchId": switches}, "UserCidrs": reply{"UserCidr": []string{}}, "SecondaryCidrBlocks": reply{"SecondaryCidrBlock": []string{}},
-		"AssociatedCens": reply{"AssociatedCen": []string{}}, "CloudResources": reply{"CloudResourceSetType": []string{}}, "Ipv6CidrBlock": "",
-		"Ipv6CidrBlocks": reply{"Ipv6CidrBlock": []string{}}, "Tags": tagReply(v.Tags, "Key", "Value"), "OwnerId": s.opts.Account,
+		"Ipv6CidrBlock":  "",
+		"Ipv6CidrBlocks": reply{"Ipv6CidrBlock": []string{}}, "Tags": tagReply(v.Tags, "Key", "Value"), "OwnerId": json.Number(s.opts.Account),
 	}
 }
 
@@ -97,7 +98,9 @@ func describeVpcAttribute(s *Server, c *call) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.vpcReply(v), nil
+	out := s.vpcReply(v)
+	out["AssociatedCens"], out["CloudResources"] = reply{"AssociatedCen": []string{}}, reply{"CloudResourceSetType": []string{}}
+	return out, nil
 }
 
 func describeVpcs(s *Server, c *call) (reply, error) {
@@ -112,6 +115,7 @@ func describeVpcs(s *Server, c *call) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	delete(meta, "NextToken") // VPC pages by number alone
 	meta["Vpcs"] = reply{"Vpc": part}
 	return meta, nil
 }
@@ -166,6 +170,7 @@ func describeRouteTableList(s *Server, c *call) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	delete(meta, "NextToken")
 	meta["Code"] = "200"
 	meta["RouterTableList"] = reply{"RouterTableListType": part}
 	return meta, nil
@@ -203,7 +208,7 @@ func vswitchReply(w *vswitch) reply {
 	return reply{
 		"VSwitchId": w.ID, "VpcId": w.VpcID, "ZoneId": w.ZoneID, "CidrBlock": w.CIDR, "VSwitchName": w.Name, "Description": w.Description,
 		"Status": "Available", "AvailableIpAddressCount": 252, "IsDefault": false, "CreationTime": w.Created.UTC().Format(timestampFormat),
-		"Ipv6CidrBlock": "", "ResourceGroupId": "rg-simulated", "Tags": tagReply(w.Tags, "Key", "Value"), "CloudResources": reply{"CloudResourceSetType": []string{}},
+		"Ipv6CidrBlock": "", "ResourceGroupId": "rg-simulated", "Tags": tagReply(w.Tags, "Key", "Value"),
 	}
 }
 
@@ -214,7 +219,9 @@ func describeVSwitchAttributes(s *Server, c *call) (reply, error) {
 	if w == nil || !w.alive(c.now) || (c.region != "" && w.Region != c.region) {
 		return reply{"VSwitchId": "", "VpcId": "", "ZoneId": "", "CidrBlock": "", "Status": ""}, nil
 	}
-	return vswitchReply(w), nil
+	out := vswitchReply(w)
+	out["CloudResources"] = reply{"CloudResourceSetType": []string{}}
+	return out, nil
 }
 
 func describeVSwitches(s *Server, c *call) (reply, error) {
@@ -228,6 +235,7 @@ func describeVSwitches(s *Server, c *call) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	delete(meta, "NextToken")
 	meta["VSwitches"] = reply{"VSwitch": part}
 	return meta, nil
 }
