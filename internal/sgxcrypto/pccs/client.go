@@ -254,8 +254,36 @@ func (c *Client) fetchOnce(ctx context.Context, id docID) (*document, error) {
 		}
 		target = c.base.ResolveReference(ref)
 	}
-	failure := &Error{Document: id.String(), URL: target.String()}
+	got, err := c.get(ctx, id, target)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := chainOf(id, got.header)
+	if err == nil {
+		var doc *document
+		if doc, err = newDocument(id, got.body, chain); err == nil {
+			err = c.levels.check(id, doc)
+		}
+		if err == nil {
+			return doc, nil
+		}
+	}
+	return nil, &Error{
+		Kind: Malformed, Document: id.String(), URL: target.String(), Err: err, Remedy: "check that the URL is a PCCS of API version 4",
+	}
+}
 
+// answer is what a service said with status 200.
+type answer struct {
+	header         http.Header
+	body           []byte
+	tls            *tls.ConnectionState // nil without TLS
+	sent, received time.Time            // by this machine's clock
+}
+
+// get asks once. The error is of type *Error unless ctx ended.
+func (c *Client) get(ctx context.Context, id docID, target *url.URL) (*answer, error) {
+	failure := &Error{Document: id.String(), URL: target.String()}
 	attemptCtx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	if target.Scheme == "http" {
@@ -266,36 +294,26 @@ func (c *Client) fetchOnce(ctx context.Context, id docID) (*document, error) {
 		return nil, fmt.Errorf("ask for %s: %w", id, err)
 	}
 	req.Header.Set("User-Agent", "ccctl")
+	got := &answer{sent: time.Now()}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.connectionError(ctx, attemptCtx, failure, err)
 	}
+	got.received, got.header, got.tls = time.Now(), resp.Header, resp.TLS
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, id.limit()+1))
+	got.body, err = io.ReadAll(io.LimitReader(resp.Body, id.limit()+1))
 	if resp.StatusCode != http.StatusOK {
 		return nil, statusError(failure, resp)
 	}
-	failure.Kind = Malformed
 	switch {
 	case err != nil:
 		return nil, c.connectionError(ctx, attemptCtx, failure, err)
-	case int64(len(body)) > id.limit():
+	case int64(len(got.body)) > id.limit():
+		failure.Kind = Malformed
 		failure.Err = fmt.Errorf("the answer is longer than %d bytes", id.limit())
 		return nil, failure
 	}
-	chain, err := chainOf(id, resp.Header)
-	if err == nil {
-		var doc *document
-		if doc, err = newDocument(id, body, chain); err == nil {
-			err = c.levels.check(id, doc)
-		}
-		if err == nil {
-			return doc, nil
-		}
-	}
-	failure.Err = err
-	failure.Remedy = "check that the URL is a PCCS of API version 4"
-	return nil, failure
+	return got, nil
 }
 
 func chainOf(id docID, header http.Header) ([]byte, error) {
