@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,22 +21,32 @@ func newAuditCommand(u *ui) *cobra.Command {
 func newAuditVerifyCommand(u *ui) *cobra.Command {
 	var keyFile string
 	var checkpoints []string
+	var archived bool
 	cmd := &cobra.Command{
-		Use:   "verify FILE",
+		Use:   "verify FILE...",
 		Short: "Find any entry of an audit log that was changed, removed, moved or added",
 		Long: `verify reads an audit log from its beginning and checks that every entry follows
 the one before it. By itself that finds every change but one that rewrites all
-entries to the end, or cuts the end off.
+entries to the end, or cuts the end off. A log that went on in other files,
+FILE.000000000001 and so on, is one log: they are found beside FILE, or all are
+given in order. The server may be running.
 
 With --key the checkpoints in the log, which the server has signed, are checked
 too. With --checkpoint the log is held against checkpoints that were copied from
 FILE.checkpoint to another machine: whoever rewrites the log or cuts it off can
-not change those. Entries after the last checkpoint could still be missing.
+not change those. Entries after the last checkpoint could still be missing. The
+server's log has every checkpoint too, in lines "audit checkpoint".
+
+With --archived the first files may have been taken elsewhere: what was in them
+is as the server has signed it.
 
 Exit codes: 3 not an audit log, 4 not what was written.`,
-		Args: args("FILE"),
+		Args: args("FILE..."),
 		RunE: func(_ *cobra.Command, a []string) error {
-			var opts audit.VerifyOptions
+			opts := audit.VerifyOptions{AllowMissingBeginning: archived}
+			if archived && keyFile == "" {
+				return usagef("ccctl audit verify: --archived needs --key")
+			}
 			if len(checkpoints) > 0 && keyFile == "" {
 				return usagef("ccctl audit verify: --checkpoint needs --key")
 			}
@@ -59,12 +70,7 @@ Exit codes: 3 not an audit log, 4 not what was written.`,
 				}
 				opts.Checkpoints = append(opts.Checkpoints, c)
 			}
-			f, err := os.Open(a[0])
-			if err != nil {
-				return fmt.Errorf("read audit log: %w", err)
-			}
-			defer func() { _ = f.Close() }()
-			report, err := audit.Verify(f, opts)
+			report, err := audit.VerifyFiles(a, opts)
 			if err != nil {
 				return auditError(err)
 			}
@@ -76,6 +82,7 @@ Exit codes: 3 not an audit log, 4 not what was written.`,
 	}
 	cmd.Flags().StringVar(&keyFile, "key", "", "`FILE` with the key that 'ccctl audit gen-key' printed")
 	cmd.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "`FILE` with a checkpoint that was copied from the log's host (repeatable)")
+	cmd.Flags().BoolVar(&archived, "archived", false, "accept that the log's first files are elsewhere")
 	u.jsonFlag(cmd)
 	return cmd
 }
@@ -93,8 +100,15 @@ func auditError(err error) error {
 }
 
 func printAuditReport(w io.Writer, r *audit.Report) error {
-	_, err := fmt.Fprintf(w, "entries\t%d, of %s to %s\nreleases\t%d\nrefusals\t%d\nconfigurations\t%d loaded, %d refused\nlast entry\tsha256 %s\n",
-		r.Entries, r.First.Format(time.RFC3339), r.Last.Format(time.RFC3339), r.Events["release"], r.Events["refuse"],
+	entries := strconv.FormatUint(r.Entries, 10)
+	if r.FirstEntry > 1 {
+		entries = fmt.Sprintf("%d to %d", r.FirstEntry, r.Entries)
+	}
+	if r.Files > 1 {
+		entries += fmt.Sprintf(" in %d files", r.Files)
+	}
+	_, err := fmt.Fprintf(w, "entries\t%s, of %s to %s\nreleases\t%d\nrefusals\t%d\nconfigurations\t%d loaded, %d refused\nlast entry\tsha256 %s\n",
+		entries, r.First.Format(time.RFC3339), r.Last.Format(time.RFC3339), r.Events["release"], r.Events["refuse"],
 		r.Events["config"], r.Events["config_refused"], r.Head)
 	if err == nil && r.Signed > 0 {
 		_, err = fmt.Fprintf(w, "checkpoints\t%d, the last of %d entries\n", r.Checkpoints, r.Signed)

@@ -32,7 +32,14 @@ func openAccount(c *Config, s *Server) (*account, error) {
 		s.log.Warn("no audit log is kept: give audit.file")
 		return nil, nil //nolint:nilnil // A nil account is one that keeps nothing.
 	}
-	opts := audit.Options{Interval: time.Duration(c.Audit.CheckpointInterval), Now: s.now}
+	opts := audit.Options{
+		Interval: time.Duration(c.Audit.CheckpointInterval), Now: s.now,
+		CheckpointFile: c.Audit.CheckpointFile, RotateSize: int64(c.Audit.RotateSize),
+		// Wherever this line is sent, the checkpoint is beyond the reach of who controls this machine later.
+		Signed: func(c *audit.Checkpoint, text []byte) {
+			s.log.Info("audit checkpoint", "entries", c.Seq, "note", string(text))
+		},
+	}
 	if c.Audit.CheckpointKey != "" {
 		raw, err := readSmall(c.Audit.CheckpointKey)
 		if err != nil {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -138,7 +140,15 @@ type AuditConfig struct {
 	CheckpointKey string `yaml:"checkpoint_key,omitempty"`
 	// CheckpointInterval is the time after which an entry is followed by a checkpoint; 1h unless given.
 	CheckpointInterval Duration `yaml:"checkpoint_interval,omitempty"`
+	// CheckpointFile receives the latest checkpoint, perhaps on another machine's disk; FILE.checkpoint unless given. Each is
+	// in the server's log too.
+	CheckpointFile string `yaml:"checkpoint_file,omitempty"`
+	// RotateSize is the size after which the log goes on in a new file; 256MiB unless given.
+	RotateSize Size `yaml:"rotate_size,omitempty"`
 }
+
+// DefaultRotateSize is the size of an audit log's files where the configuration gives none: some 200,000 decisions.
+const DefaultRotateSize = 256 << 20
 
 // AdminConfig is the administrative listener.
 type AdminConfig struct {
@@ -204,6 +214,38 @@ func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
 	}
 	*d = Duration(parsed)
 	return nil
+}
+
+// Size is a number of bytes written as "64MiB".
+type Size int64
+
+var sizePattern = regexp.MustCompile(`^([1-9][0-9]{0,5})(KiB|MiB|GiB)$`)
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (s *Size) UnmarshalYAML(node *yaml.Node) error {
+	parts := sizePattern.FindStringSubmatch(node.Value)
+	if parts == nil || node.Kind != yaml.ScalarNode {
+		return fmt.Errorf("%q is not a size such as 512KiB, 64MiB or 1GiB", node.Value)
+	}
+	n, err := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil {
+		return fmt.Errorf("%q is not a size: %w", node.Value, err)
+	}
+	*s = Size(n << map[string]int{"KiB": 10, "MiB": 20, "GiB": 30}[parts[2]])
+	return nil
+}
+
+// MarshalYAML implements yaml.Marshaler.
+func (s Size) MarshalYAML() (any, error) {
+	for _, unit := range []struct {
+		name  string
+		shift int
+	}{{"GiB", 30}, {"MiB", 20}} {
+		if s != 0 && s%(1<<unit.shift) == 0 {
+			return strconv.FormatInt(int64(s)>>unit.shift, 10) + unit.name, nil
+		}
+	}
+	return strconv.FormatInt(int64(s)>>10, 10) + "KiB", nil
 }
 
 // MarshalYAML implements yaml.Marshaler.
@@ -279,6 +321,9 @@ func (c *Config) setDefaults() {
 			c.Secrets[i].Encoding = EncodingRaw
 		}
 	}
+	if c.Audit != nil && c.Audit.RotateSize == 0 {
+		c.Audit.RotateSize = DefaultRotateSize
+	}
 	def := DefaultLimits()
 	l := &c.Limits
 	if l.UnfinishedHandshakes == 0 {
@@ -308,7 +353,7 @@ func (c *Config) resolve(dir string) {
 		paths = append(paths, &c.Secrets[i].File)
 	}
 	if c.Audit != nil {
-		paths = append(paths, &c.Audit.File, &c.Audit.CheckpointKey)
+		paths = append(paths, &c.Audit.File, &c.Audit.CheckpointKey, &c.Audit.CheckpointFile)
 	}
 	if c.Admin != nil && c.Admin.TLS != nil {
 		paths = append(paths, &c.Admin.TLS.Certificate, &c.Admin.TLS.PrivateKey, &c.Admin.TLS.ClientCA)

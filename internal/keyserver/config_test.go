@@ -43,7 +43,7 @@ rules:
     tcb: { accept: [UpToDate, SWHardeningNeeded], accept_advisories: [INTEL-SA-00615], min_evaluation_number: 17 }
     allow_debug: true
     secret: resnet50
-audit: { file: audit.log, checkpoint_key: audit.key, checkpoint_interval: 5m }
+audit: { file: audit.log, checkpoint_key: audit.key, checkpoint_interval: 5m, checkpoint_file: ../checkpoint, rotate_size: 64MiB }
 admin: { listen: 127.0.0.1:9433 }
 limits: { unfinished_handshakes: 100, unfinished_per_address: 10, handshake_timeout: 1s, request_timeout: 2s, collateral_timeout: 3s, drain_timeout: 4s }
 allow_trusted_root: root.pem
@@ -76,7 +76,7 @@ func TestParseConfigReadsEveryField(t *testing.T) {
 			TCB:        TCBConfig{Accept: []string{"UpToDate", "SWHardeningNeeded"}, AcceptAdvisories: []string{"INTEL-SA-00615"}, MinEvaluationNumber: 17},
 			AllowDebug: true, Secret: "resnet50",
 		}},
-		Audit: &AuditConfig{File: "/etc/cc/audit.log", CheckpointKey: "/etc/cc/audit.key", CheckpointInterval: Duration(5 * time.Minute)},
+		Audit: &AuditConfig{File: "/etc/cc/audit.log", CheckpointKey: "/etc/cc/audit.key", CheckpointInterval: Duration(5 * time.Minute), CheckpointFile: "/etc/checkpoint", RotateSize: 64 << 20},
 		Admin: &AdminConfig{Listen: "127.0.0.1:9433"},
 		Limits: LimitsConfig{
 			UnfinishedHandshakes: 100, UnfinishedPerAddress: 10, HandshakeTimeout: Duration(time.Second),
@@ -214,6 +214,10 @@ func TestConfigProblems(t *testing.T) {
 		{"no secret", ", secret: model }", " }", "rules[0].secret: is missing; name one of secrets"},
 		{"unknown secret", "secret: model", "secret: Model", `rules[0].secret: "Model" is not among secrets`},
 		{"audit without file", "secrets:", "audit: {}\nsecrets:", "audit.file: is missing; name the file of the audit log"},
+		{"checkpoint file without key", "secrets:", "audit: { file: a, checkpoint_file: c }\nsecrets:", "audit.checkpoint_file: does nothing without checkpoint_key"},
+		{"tiny files", "secrets:", "audit: { file: a, rotate_size: 1KiB }\nsecrets:", "audit.rotate_size: would make too many files; write 64KiB or more"},
+		{"size without unit", "secrets:", "audit: { file: a, rotate_size: 1000000 }\nsecrets:", `"1000000" is not a size such as 512KiB, 64MiB or 1GiB`},
+		{"size with another unit", "secrets:", "audit: { file: a, rotate_size: 64MB }\nsecrets:", `"64MB" is not a size`},
 		{"checkpoints without key", "secrets:", "audit: { file: a, checkpoint_interval: 1h }\nsecrets:", "audit.checkpoint_interval: does nothing without checkpoint_key"},
 		{"admin for the world", "secrets:", "admin: { listen: ':9433' }\nsecrets:", `admin.listen: "" is not a loopback address; write it as "127.0.0.1:9433"`},
 		{"admin without port", "secrets:", "admin: { listen: '127.0.0.1' }\nsecrets:", `admin.listen: "127.0.0.1" is not host:port`},
@@ -259,7 +263,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
   tls.certificate: is missing; name the PEM file of the server's certificate chain
   tls.private_key: is missing; name the PEM file of the server's private key
   collateral: has no source; give exactly one of region (Alibaba Cloud), url (any PCS or PCCS), bundle (a file)
-  secrets: is empty; name a secret and the file of its wrap key
+  secrets: is empty; name a secret and where its wrap key is
   rules[0].name: is missing; give it a name; the log will use it
   rules[0]: has neither mr_enclave nor mr_signer, so it would release to anyone's enclave; give mr_enclave, mr_signer, or both ('ccctl sigstruct inspect FILE --as-policy' reads them from Gramine's .sig file)
   rules[0].tcb.accept: is empty; list statuses, for example [UpToDate, SWHardeningNeeded]; the Ice Lake machines of Alibaba Cloud's g7t, c7t and r7t families are at best SWHardeningNeeded with INTEL-SA-00615

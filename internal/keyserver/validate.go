@@ -296,8 +296,16 @@ func (k *checker) audit(a *AuditConfig) {
 	if a.File == "" {
 		k.add("audit.file", "name the file of the audit log", "is missing")
 	}
-	if a.CheckpointInterval != 0 && a.CheckpointKey == "" {
-		k.add("audit.checkpoint_interval", "give the signing key that 'ccctl audit gen-key' makes", "does nothing without checkpoint_key")
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{{"checkpoint_interval", a.CheckpointInterval != 0}, {"checkpoint_file", a.CheckpointFile != ""}} {
+		if f.given && a.CheckpointKey == "" {
+			k.add("audit."+f.name, "give the signing key that 'ccctl audit gen-key' makes", "does nothing without checkpoint_key")
+		}
+	}
+	if a.RotateSize < 64<<10 {
+		k.add("audit.rotate_size", "write 64KiB or more", "would make too many files")
 	}
 }
 

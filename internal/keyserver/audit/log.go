@@ -1,22 +1,18 @@
 package audit
 
 import (
-	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
-	"github.com/ccctl/terraform-provider-cc/internal/keyserver/filelock"
 )
 
 // Events that this package writes itself.
@@ -24,6 +20,7 @@ const (
 	eventBegin      = "begin"
 	eventRecovered  = "recovered"
 	eventCheckpoint = "checkpoint"
+	eventContinue   = "continue"
 )
 
 const (
@@ -55,6 +52,12 @@ type Options struct {
 	Signer note.Signer
 	// Interval is the time after which an entry is followed by a checkpoint; one hour unless given.
 	Interval time.Duration
+	// CheckpointFile receives the latest checkpoint; the log's path and ".checkpoint" unless given.
+	CheckpointFile string
+	// Signed is told of every checkpoint, to send it elsewhere; nil tells nobody. It must not use the log.
+	Signed func(c *Checkpoint, text []byte)
+	// RotateSize is the size in bytes after which the log goes on in a new file; zero is never.
+	RotateSize int64
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -74,110 +77,23 @@ type Log struct {
 	signer   note.Signer
 	interval time.Duration
 	now      func() time.Time
+	opts     Options
+	create   func(path string) (file, error)
 
 	mu         sync.Mutex
 	f          file
-	size       int64 // where the next line goes
+	size       int64  // where the next line goes
+	limit      int64  // beyond which to rotate; 0: never
+	first      uint64 // number of the file's first entry
 	seq        uint64
 	head       hash
 	last       time.Time
-	id         string
 	checkpoint time.Time // of the last one
 	failure    error     // of the last Append; nil after one that succeeded
 	dead       error     // nothing is written any more
 
 	syncing sync.Mutex // taken before mu
 	synced  uint64     // guarded by syncing
-}
-
-// Open opens a log or begins one. It takes a lock on the file, which only one process can hold, cuts off what a killed
-// process left in part, and reads the last entry; Verify reads all of them.
-func Open(path string, opts Options) (*Log, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // The operator names the file.
-	if err != nil {
-		return nil, fmt.Errorf("open audit log: %w", err)
-	}
-	if err := filelock.Try(f, true); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		_ = f.Close()
-		return nil, fmt.Errorf("lock audit log %s: %w", path, err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("open audit log: %w", err)
-	}
-	l, err := open(path, f, info.Size(), opts)
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return l, nil
-}
-
-func open(path string, f file, size int64, opts Options) (*Log, error) {
-	l := &Log{path: path, f: f, signer: opts.Signer, interval: opts.Interval, now: opts.Now}
-	if l.interval <= 0 {
-		l.interval = time.Hour
-	}
-	if l.now == nil {
-		l.now = time.Now
-	}
-	torn, err := l.resume(size)
-	if err != nil {
-		return nil, fmt.Errorf("open audit log %s: %w", path, err)
-	}
-	if l.seq == 0 {
-		id := make([]byte, 16)
-		_, _ = rand.Read(id) // never fails
-		l.id = hex.EncodeToString(id)
-		if _, err := l.Append(eventBegin, map[string]string{"log": l.id}); err != nil {
-			return nil, err
-		}
-	}
-	if len(torn) > 0 {
-		sum := sha256.Sum256(torn)
-		data := map[string]any{"removed_bytes": len(torn), "removed_sha256": hex.EncodeToString(sum[:])}
-		if _, err := l.Append(eventRecovered, data); err != nil {
-			return nil, err
-		}
-	}
-	return l, nil
-}
-
-// resume finds the end of the chain, and returns what follows it without being an entry.
-func (l *Log) resume(size int64) (torn []byte, err error) {
-	// The last line and what is left of one more: at most two lines from the end.
-	from := max(0, size-2*maxLine)
-	tail := make([]byte, size-from)
-	if _, err := l.f.ReadAt(tail, from); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	end := bytes.LastIndexByte(tail, '\n') + 1
-	if end == 0 {
-		if from > 0 {
-			return nil, errors.New("it does not end in an entry; move the file away and keep it")
-		}
-		if len(tail) > 0 && tail[0] != '{' {
-			return nil, errors.New("it is not an audit log")
-		}
-	}
-	if end > 0 {
-		line := tail[bytes.LastIndexByte(tail[:end-1], '\n')+1 : end-1]
-		var last entry
-		if err := json.Unmarshal(line, &last); err != nil || last.Seq == 0 {
-			return nil, errors.New("its last line is not an entry; move the file away and keep it")
-		}
-		l.seq, l.last, l.head = last.Seq, last.Time, sha256.Sum256(line)
-	}
-	torn = tail[end:]
-	l.size = from + int64(end)
-	l.synced = l.seq
-	if len(torn) > 0 {
-		if err := l.f.Truncate(l.size); err != nil {
-			return nil, err
-		}
-	}
-	return torn, nil
 }
 
 // Append adds an entry and returns its number once it is on the device. After an error what it was to account for must not
@@ -190,9 +106,14 @@ func (l *Log) Append(event string, data any) (uint64, error) {
 		// The entry stands without a signature too; Err says that something is wrong.
 		unsigned = l.writeCheckpoint()
 	}
+	full := l.limit > 0 && l.size >= l.limit
 	l.mu.Unlock()
 	if err == nil {
 		err = l.sync(seq)
+	}
+	if err == nil && full {
+		// The entry is on the device wherever the next one goes.
+		unsigned = errors.Join(unsigned, l.next(true))
 	}
 	l.mu.Lock()
 	l.failure = errors.Join(err, unsigned)
@@ -213,18 +134,11 @@ func (l *Log) write(event string, data any) (uint64, error) {
 		return 0, fmt.Errorf("%w: it is %s by this machine, and the last entry is of %s",
 			ErrClock, now.Format(time.RFC3339), l.last.Format(time.RFC3339))
 	}
-	raw, err := json.Marshal(data)
+	line, err := l.encode(event, now, data)
 	if err != nil {
-		return 0, fmt.Errorf("encode %s: %w", event, err)
+		return 0, err
 	}
-	line, err := json.Marshal(entry{Seq: l.seq + 1, Time: now, Event: event, Prev: l.head.String(), Data: raw})
-	if err != nil {
-		return 0, fmt.Errorf("encode %s: %w", event, err)
-	}
-	if len(line) >= maxLine {
-		return 0, fmt.Errorf("encode %s: the entry has %d bytes, at most %d", event, len(line), maxLine)
-	}
-	if _, err := l.f.WriteAt(append(line, '\n'), l.size); err != nil {
+	if _, err := l.f.WriteAt(line, l.size); err != nil {
 		// A full device may have taken half of the line.
 		if terr := l.f.Truncate(l.size); terr != nil {
 			l.dead = fmt.Errorf("%w, and the half-written entry cannot be removed: %w", err, terr)
@@ -232,13 +146,34 @@ func (l *Log) write(event string, data any) (uint64, error) {
 		}
 		return 0, err
 	}
-	l.size += int64(len(line)) + 1
+	l.size += int64(len(line))
+	l.wrote(line, now)
+	return l.seq, nil
+}
+
+// encode makes the next line, line feed included. The caller holds the lock.
+func (l *Log) encode(event string, now time.Time, data any) ([]byte, error) {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", event, err)
+	}
+	line, err := json.Marshal(entry{Seq: l.seq + 1, Time: now, Event: event, Prev: l.head.String(), Data: raw})
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", event, err)
+	}
+	if len(line) >= maxLine {
+		return nil, fmt.Errorf("encode %s: the entry has %d bytes, at most %d", event, len(line), maxLine)
+	}
+	return append(line, '\n'), nil
+}
+
+// wrote says that a line has become the chain's last. The caller holds the lock.
+func (l *Log) wrote(line []byte, now time.Time) {
 	l.seq++
-	l.head = sha256.Sum256(line)
+	l.head = sha256.Sum256(line[:len(line)-1])
 	if now.After(l.last) {
 		l.last = now
 	}
-	return l.seq, nil
 }
 
 // sync makes entry seq durable. Whoever comes while another syncs is often done by then.
@@ -274,14 +209,23 @@ func (l *Log) Err() error {
 
 // writeCheckpoint signs the chain up to here. The caller holds the lock.
 func (l *Log) writeCheckpoint() error {
-	text, err := (&Checkpoint{Origin: l.signer.Name(), Seq: l.seq, Head: l.head, Time: l.now().UTC()}).sign(l.signer)
+	c := &Checkpoint{Origin: l.signer.Name(), Seq: l.seq, Head: l.head, Time: l.now().UTC()}
+	text, err := c.sign(l.signer)
 	if err != nil {
 		return err
 	}
 	if _, err := l.write(eventCheckpoint, map[string]string{"note": string(text)}); err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(l.path+".checkpoint", text, 0o644); err != nil {
+	return l.publish(c, text)
+}
+
+// publish hands a checkpoint out. The caller holds the lock.
+func (l *Log) publish(c *Checkpoint, text []byte) error {
+	if l.opts.Signed != nil {
+		l.opts.Signed(c, text)
+	}
+	if err := atomicfile.WriteFile(l.opts.CheckpointFile, text, 0o644); err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
 	l.checkpoint = l.now()
