@@ -33,23 +33,81 @@ func classifyCollateral(err error) int {
 
 // serviceFlags say which collateral service to ask.
 type serviceFlags struct {
-	url    string
-	ca     string
-	update string
+	url     string
+	region  string
+	network string
+	qcnl    string
+	ca      string
+	update  string
+	number  uint32
+	allowV3 bool
 }
 
 func (f *serviceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.url, "pccs", "", "`URL` of a collateral service (PCCS), or 'intel'")
+	cmd.Flags().StringVar(&f.region, "region", "", "Alibaba Cloud's collateral service in this `REGION`, such as cn-beijing")
+	cmd.Flags().StringVar(&f.network, "network", "", "how to reach it: public (default), or vpc from an instance in the region")
+	cmd.Flags().StringVar(&f.qcnl, "qcnl", "", "the service that a sgx_default_qcnl.conf `FILE` names")
 	cmd.Flags().StringVar(&f.ca, "pccs-ca", "", "PEM `FILE` with the authority of the service's TLS certificate, instead of the system's")
-	cmd.Flags().StringVar(&f.update, "update", string(pccs.UpdateStandard), "set of TCB levels: standard, or early")
+	cmd.Flags().StringVar(&f.update, "update", "", "set of TCB levels: standard (default), or early")
+	cmd.Flags().Uint32Var(&f.number, "evaluation-number", 0, "the set of TCB levels with this tcbEvaluationDataNumber `N`")
+	cmd.Flags().BoolVar(&f.allowV3, "allow-api-v3", false, "accept a URL of the retired version 3, whose TCB info lists no advisories")
 }
 
-func (f *serviceFlags) place() deploy.CollateralPlace {
-	place := deploy.CollateralPlace{URL: f.url, CA: f.ca, Update: f.update}
-	if f.url == "intel" {
-		place.URL = pccs.IntelURL
+// given counts the services that the flags name.
+func (f *serviceFlags) given() int {
+	n := 0
+	for _, s := range []string{f.url, f.region, f.qcnl} {
+		if s != "" {
+			n++
+		}
 	}
-	return place
+	return n
+}
+
+func (f *serviceFlags) place() (deploy.CollateralPlace, error) {
+	if f.network != "" && f.region == "" {
+		return deploy.CollateralPlace{}, usagef("--network goes with --region")
+	}
+	place := deploy.CollateralPlace{
+		URL: f.url, Region: f.region, Network: f.network, CA: f.ca, Update: f.update, EvaluationNumber: f.number, AllowAPIv3: f.allowV3,
+	}
+	switch {
+	case f.url == "intel":
+		place.URL = pccs.IntelURL
+	case f.qcnl != "":
+		q, err := deploy.ReadQCNL(f.qcnl)
+		if err != nil {
+			return deploy.CollateralPlace{}, qcnlError(err)
+		}
+		place.URL = q.CollateralURL()
+		if place.Update == "" && place.EvaluationNumber == 0 {
+			place.Update = string(q.Update)
+		}
+	}
+	return place, nil
+}
+
+// qcnlError tells a file with mistakes from one that cannot be read.
+func qcnlError(err error) error {
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return err
+	}
+	return withHint(withCode(exitFormat, err), "without that file: --pccs URL, with --pccs-ca FILE if the service has an authority of its own")
+}
+
+// client makes a client of the service.
+func (f *serviceFlags) client() (*pccs.Client, error) {
+	place, err := f.place()
+	if err != nil {
+		return nil, err
+	}
+	client, err := place.Client()
+	if err != nil {
+		return nil, placeError(err)
+	}
+	return client, nil
 }
 
 // collateralFlags say where collateral comes from: a file or a service.
@@ -65,15 +123,22 @@ func (f *collateralFlags) add(cmd *cobra.Command) {
 
 // check wants exactly one source.
 func (f *collateralFlags) check() error {
-	if (f.file == "") == (f.service.url == "") {
-		return usagef("give either --collateral FILE or --pccs URL")
+	n := f.service.given()
+	if f.file != "" {
+		n++
+	}
+	if n != 1 {
+		return usagef("give one of --collateral FILE, --pccs URL, --region REGION and --qcnl FILE")
 	}
 	return nil
 }
 
 // open returns the source and a function that releases it.
 func (f *collateralFlags) open() (ratls.CollateralSource, func(), error) {
-	place := f.service.place()
+	place, err := f.service.place()
+	if err != nil {
+		return nil, nil, err
+	}
 	place.Bundle = f.file
 	source, release, err := place.Open()
 	if err != nil {
@@ -109,7 +174,7 @@ func newCollateralFetch(u *ui) *cobra.Command {
 	var quoteFile, fmspc, ca, out string
 	var add bool
 	cmd := &cobra.Command{
-		Use:   "fetch --pccs URL (--quote FILE | --fmspc HEX --ca platform|processor) -o FILE",
+		Use:   "fetch (--pccs URL | --region REGION | --qcnl FILE) (--quote FILE | --fmspc HEX --ca platform|processor) -o FILE",
 		Short: "Fetch a platform's collateral into a file, for machines without network",
 		Long: `Fetch TCB info, QE identity, PCK CRL and root CA CRL of a family of platforms
 from a collateral service and write them into one file. With --add the file may
@@ -119,8 +184,8 @@ Nothing in the file is trusted: every use of it verifies all signatures. The
 documents expire about 30 days after Intel issued them.`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if service.url == "" || out == "" {
-				return usagef("collateral fetch: --pccs and -o are required")
+			if service.given() != 1 || out == "" {
+				return usagef("collateral fetch: -o and one of --pccs, --region and --qcnl are required")
 			}
 			platform, err := platformOf(quoteFile, fmspc, ca)
 			if err != nil {
@@ -136,9 +201,9 @@ documents expire about 30 days after Intel issued them.`,
 					return err
 				}
 			}
-			client, err := service.place().Client()
+			client, err := service.client()
 			if err != nil {
-				return placeError(err)
+				return err
 			}
 			defer client.Close()
 			c, err := client.Collateral(cmd.Context(), platform)

@@ -81,3 +81,14 @@ func simulatedBundle(ts *testscript.TestScript, p *sgxsim.Platform, fmspc dcap.F
 	ts.Check(err)
 	return data
 }
+
+// cmdExpand is the script command "expand FILE...": it replaces $NAME in files by the script's variables.
+func cmdExpand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: expand FILE...")
+	}
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
+}

@@ -20,7 +20,7 @@ func newQuoteVerify(u *ui) *cobra.Command {
 	var flags evidenceFlags
 	var policyFile string
 	cmd := &cobra.Command{
-		Use:   "verify FILE (--collateral FILE | --pccs URL)",
+		Use:   "verify FILE (--collateral FILE | --pccs URL | --region REGION | --qcnl FILE)",
 		Short: "Verify that a quote is genuine, and wanted by a policy",
 		Long: `Verify that a quote was made by an enclave on genuine SGX hardware, and report
 what it proves. With --policy also decide whether that enclave is wanted;

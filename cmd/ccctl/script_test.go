@@ -31,6 +31,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"attestation-world": cmdAttestationWorld,
 			"enclave":           cmdEnclave,
+			"expand":            cmdExpand,
 			"keyserver":         cmdKeyserver,
 			"copy-sigstructs":   cmdCopySigstructs,
 			"make-tls":          cmdMakeTLS,

@@ -63,7 +63,12 @@ type CollateralPlace struct {
 	URL     string // any other service
 	CA      string // PEM file of authorities for the service's TLS certificate; empty: the system's
 	Update  string // "standard" or "early"; "standard" when empty
-	Bundle  string // collateral file
+	// EvaluationNumber, if not 0, asks for TCB info and QE identity of that
+	// tcbEvaluationDataNumber, instead of Update's.
+	EvaluationNumber uint32
+	// AllowAPIv3 accepts a URL of the retired version 3 of the API.
+	AllowAPIv3 bool
+	Bundle     string // collateral file
 }
 
 // Open returns the source and a function that releases it. It connects to
@@ -85,7 +90,9 @@ func (p CollateralPlace) Open() (ratls.CollateralSource, func(), error) {
 
 // Client returns a client of the service that Region or URL names.
 func (p CollateralPlace) Client() (*pccs.Client, error) {
-	opts := pccs.ClientOptions{URL: p.URL, Update: pccs.Update(p.Update)}
+	opts := pccs.ClientOptions{
+		URL: p.URL, Update: pccs.Update(p.Update), EvaluationNumber: p.EvaluationNumber, AllowAPIv3: p.AllowAPIv3,
+	}
 	if p.Region != "" {
 		network := pccs.NetworkPublic
 		if p.Network != "" {
@@ -107,6 +114,20 @@ func (p CollateralPlace) Client() (*pccs.Client, error) {
 		}
 	}
 	return pccs.NewClient(opts)
+}
+
+// ReadQCNL reads a sgx_default_qcnl.conf, the configuration of Intel's quote
+// provider library. Its contents are wrong unless the error is a *fs.PathError.
+func ReadQCNL(name string) (*pccs.QCNL, error) {
+	text, err := readBounded(name, pccs.MaxQCNL)
+	if err != nil {
+		return nil, fmt.Errorf("read QCNL configuration: %w", err)
+	}
+	q, err := pccs.ParseQCNL(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%s)", err, name)
+	}
+	return q, nil
 }
 
 // NotBundleError is a file that is not a collateral file.
