@@ -69,6 +69,7 @@ func (p *ccProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *p
 // Resources lists the managed resources, a line each.
 func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
+		resources.NewArtifactUploadResource,
 		resources.NewClientInstanceResource,
 		resources.NewKeyServerResource,
 		resources.NewEncryptedFileResource,
