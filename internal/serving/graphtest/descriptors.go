@@ -3,7 +3,6 @@ package graphtest
 import (
 	_ "embed" // the descriptors
 	"sync"
-	"testing"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -12,6 +11,13 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
+
+// TB is what a test and a property have in common.
+type TB interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
 
 //go:embed tensorflow.protoset
 var protoset []byte
@@ -26,7 +32,7 @@ var descriptors = sync.OnceValues(func() (*protoregistry.Files, error) {
 
 // Descriptor is TensorFlow's own of a message or enumeration, such as
 // "tensorflow.GraphDef".
-func Descriptor(tb testing.TB, name protoreflect.FullName) protoreflect.Descriptor {
+func Descriptor(tb TB, name protoreflect.FullName) protoreflect.Descriptor {
 	tb.Helper()
 	files, err := descriptors()
 	if err != nil {
@@ -41,7 +47,7 @@ func Descriptor(tb testing.TB, name protoreflect.FullName) protoreflect.Descript
 
 // NewMessage is an empty message of TensorFlow's, such as "tensorflow.GraphDef",
 // for the ordinary protocol buffer library.
-func NewMessage(tb testing.TB, name protoreflect.FullName) protoreflect.Message {
+func NewMessage(tb TB, name protoreflect.FullName) protoreflect.Message {
 	tb.Helper()
 	md, ok := Descriptor(tb, name).(protoreflect.MessageDescriptor)
 	if !ok {
@@ -51,7 +57,7 @@ func NewMessage(tb testing.TB, name protoreflect.FullName) protoreflect.Message 
 }
 
 // Parse reads a message with the ordinary library.
-func Parse(tb testing.TB, name protoreflect.FullName, data []byte) protoreflect.Message {
+func Parse(tb TB, name protoreflect.FullName, data []byte) protoreflect.Message {
 	tb.Helper()
 	m := NewMessage(tb, name)
 	if err := proto.Unmarshal(data, m.Interface()); err != nil {

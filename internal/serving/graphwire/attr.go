@@ -13,7 +13,7 @@ const (
 	MapValue = 2
 
 	AttrList   = 1
-	attrBytes  = 2
+	AttrBytes  = 2
 	AttrInt    = 3
 	attrFloat  = 4
 	attrBool   = 5
@@ -21,6 +21,7 @@ const (
 	AttrShape  = 7
 	AttrTensor = 8
 
+	listBytes = 2
 	listInt   = 3
 	ListType  = 6
 	listShape = 7
@@ -28,6 +29,7 @@ const (
 	TensorDType   = 1
 	TensorShape   = 2
 	TensorContent = 4
+	tensorFloats  = 5
 	tensorIntVal  = 7
 	tensorInt64   = 10
 
@@ -82,8 +84,11 @@ func (g *Graph) ReadAttrs(n *Node) (Attrs, error) {
 			}
 			return err
 		})
-		if err == nil && value.Num != 0 {
-			a.values[key] = value
+		if err == nil {
+			delete(a.values, key) // the last entry of a key counts, also one without value
+			if value.Num != 0 {
+				a.values[key] = value
+			}
 		}
 		return err
 	})
@@ -96,6 +101,7 @@ func (a *Attrs) get(key string, num int32, typ protowire.Type) (Field, bool) {
 	return f, ok && f.Num == num && f.Typ == typ
 }
 
+// DType is a type attribute, or false when there is none.
 func (a *Attrs) DType(key string) (DataType, bool) {
 	f, ok := a.get(key, AttrType, protowire.VarintType)
 	return DataTypeOf(f.Value), ok
@@ -115,6 +121,7 @@ func (a *Attrs) DTypes(key string) ([]DataType, error) {
 	return types, err
 }
 
+// Ints is an attribute that lists numbers, such as strides.
 func (a *Attrs) Ints(key string) ([]int64, error) {
 	f, ok := a.get(key, AttrList, protowire.BytesType)
 	if !ok {
@@ -142,14 +149,46 @@ func (a *Attrs) Integer(key string, fallback int64) int64 {
 	return fallback
 }
 
-func (a *Attrs) Boolean(key string) bool {
-	f, ok := a.get(key, attrBool, protowire.VarintType)
-	return ok && f.Value != 0
+// Boolean is a bool attribute, or fallback.
+func (a *Attrs) Boolean(key string, fallback bool) bool {
+	if f, ok := a.get(key, attrBool, protowire.VarintType); ok {
+		return f.Value != 0
+	}
+	return fallback
+}
+
+// Float is a float attribute, or fallback.
+func (a *Attrs) Float(key string, fallback float32) float32 {
+	if f, ok := a.get(key, attrFloat, protowire.Fixed32Type); ok {
+		return math.Float32frombits(uint32(f.Value)) // The field has 32 bits.
+	}
+	return fallback
+}
+
+// Texts is an attribute that lists short strings, such as _class.
+func (a *Attrs) Texts(key string) (list []string, err error) {
+	f, ok := a.get(key, AttrList, protowire.BytesType)
+	if !ok {
+		return nil, nil
+	}
+	m := a.m.Sub(f, a.m.name)
+	err = m.Each(func(f Field) error {
+		if f.Num != listBytes {
+			return nil
+		}
+		if len(list) >= MaxListed {
+			return FormatErrorf(f.Start, "%s: more than %d strings in a list", m.name, MaxListed)
+		}
+		b, err := m.bytes(f, maxNameBytes)
+		list = append(list, string(b))
+		return err
+	})
+	return list, err
 }
 
 // Text is a short string attribute, "" when it is absent.
 func (a *Attrs) Text(key string) (string, error) {
-	f, ok := a.get(key, attrBytes, protowire.BytesType)
+	f, ok := a.get(key, AttrBytes, protowire.BytesType)
 	if !ok {
 		return "", nil
 	}
@@ -158,6 +197,7 @@ func (a *Attrs) Text(key string) (string, error) {
 	return string(b), err
 }
 
+// Shape is a shape attribute; unknown when there is none.
 func (a *Attrs) Shape(key string) (Shape, error) {
 	f, ok := a.get(key, AttrShape, protowire.BytesType)
 	if !ok {
@@ -230,24 +270,24 @@ func ReadShape(parent *Message, f Field) (Shape, error) {
 }
 
 // Tensor is a TensorProto whose elements are still in the file.
-type tensor struct {
-	dtype DataType
+type Tensor struct {
+	DType DataType
 	Shape Shape
 	m     Message
 }
 
 // Tensor is the attribute's tensor, or false when it has none.
-func (a *Attrs) Tensor(key string) (tensor, bool, error) {
+func (a *Attrs) Tensor(key string) (Tensor, bool, error) {
 	f, ok := a.get(key, AttrTensor, protowire.BytesType)
 	if !ok {
-		return tensor{}, false, nil
+		return Tensor{}, false, nil
 	}
 	m := a.m.Sub(f, "TensorProto")
-	t := tensor{Shape: ShapeOf(), m: m}
+	t := Tensor{Shape: ShapeOf(), m: m}
 	err := m.Each(func(f Field) (err error) {
 		switch f.Num {
 		case TensorDType:
-			t.dtype = DataTypeOf(f.Value)
+			t.DType = DataTypeOf(f.Value)
 			return m.Want(f, protowire.VarintType)
 		case TensorShape:
 			t.Shape, err = ReadShape(&m, f)
@@ -260,14 +300,14 @@ func (a *Attrs) Tensor(key string) (tensor, bool, error) {
 // Ints reads a small int32 or int64 tensor: axes, permutations, target shapes.
 // It returns false for any other tensor and for one of more than maxRank
 // elements.
-func (t *tensor) Ints() ([]int64, bool, error) {
+func (t *Tensor) Ints() ([]int64, bool, error) {
 	count, ok := t.Shape.Elements()
-	if !ok || count > MaxRank || (t.dtype != Int32 && t.dtype != Int64) {
+	if !ok || count > MaxRank || (t.DType != Int32 && t.DType != Int64) {
 		return nil, false, nil
 	}
 	width := int64(4)
 	list := int32(tensorIntVal)
-	if t.dtype == Int64 {
+	if t.DType == Int64 {
 		width, list = 8, tensorInt64
 	}
 	var values, content []int64
@@ -280,7 +320,7 @@ func (t *tensor) Ints() ([]int64, bool, error) {
 				return err
 			}
 			if int64(len(b)) != count*width && len(b) != 0 {
-				return FormatErrorf(f.Start, "TensorProto: %d bytes for a %s tensor of shape %s", len(b), t.dtype, t.Shape)
+				return FormatErrorf(f.Start, "TensorProto: %d bytes for a %s tensor of shape %s", len(b), t.DType, t.Shape)
 			}
 			content = decodeInts(b, int(width))
 		case list:
@@ -298,7 +338,7 @@ func (t *tensor) Ints() ([]int64, bool, error) {
 	// zeros (tensorflow/core/framework/tensor.cc).
 	last := int64(0)
 	for i := range values {
-		if t.dtype == Int32 && (values[i] > math.MaxInt32 || values[i] < math.MinInt32) {
+		if t.DType == Int32 && (values[i] > math.MaxInt32 || values[i] < math.MinInt32) {
 			values[i] = int64(int32(values[i])) // As the field's own type truncates.
 		}
 		last = values[i]

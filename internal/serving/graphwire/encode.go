@@ -2,6 +2,7 @@ package graphwire
 
 import "google.golang.org/protobuf/encoding/protowire"
 
+// EncodeShape is a TensorShapeProto.
 func EncodeShape(s Shape) []byte {
 	var b []byte
 	if !s.Known {
@@ -16,10 +17,17 @@ func EncodeShape(s Shape) []byte {
 	return b
 }
 
+// AppendBytes appends a length-delimited field.
 func AppendBytes(b []byte, num protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), v)
 }
 
+// AppendString appends a string field.
 func AppendString(b []byte, num protowire.Number, v string) []byte {
 	return AppendBytes(b, num, []byte(v))
+}
+
+// AppendVarint appends a field that holds a number.
+func AppendVarint(b []byte, num protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), v)
 }

@@ -26,7 +26,7 @@ const ControlPort = -1
 // Edge is one input of a node: a tensor of another node, or its completion.
 type Edge struct {
 	Node int32 // index into graph.nodes, -1 if the graph has no such node
-	Port int32 // output of that node, or controlPort
+	Port int32 // output of that node, or ControlPort
 }
 
 // Node is what the index keeps of a NodeDef. Attributes, weights among them,
@@ -35,7 +35,8 @@ type Node struct {
 	Name       string
 	Op         string
 	Inputs     []Edge
-	Start, End int64 // the NodeDef message in the file, without tag and length
+	Field      int64 // offset of the field that holds it, tag and length
+	Start, End int64 // the NodeDef message in the file
 }
 
 // Graph is the index of a GraphDef.
@@ -44,15 +45,15 @@ type Graph struct {
 	Start, End int64 // the GraphDef message in the file
 	Nodes      []Node
 	ByName     map[string]int32
-	Functions  []function
+	Functions  []Function
 	Producer   int64
 	MinConsume int64
 	versions   bool // whether the graph states its versions
 	Problems   Problems
 }
 
-// function is what the index keeps of a FunctionDef.
-type function struct {
+// Function is what the index keeps of a FunctionDef.
+type Function struct {
 	Name string
 	Ops  map[string]int // operations in its body
 }
@@ -65,10 +66,11 @@ const (
 	graphVersion  = 3
 	GraphVersions = 4
 
-	NodeName  = 1
-	NodeOp    = 2
-	NodeInput = 3
-	NodeAttr  = 5
+	NodeName   = 1
+	NodeOp     = 2
+	NodeInput  = 3
+	NodeDevice = 4
+	NodeAttr   = 5
 
 	libraryFunction   = 1
 	functionSignature = 1
@@ -132,7 +134,7 @@ func (x *indexer) node(parent *Message, f Field) error {
 		return FormatErrorf(f.Start, "GraphDef: more than %d nodes", maxNodes)
 	}
 	m := parent.Sub(f, "NodeDef")
-	n := Node{Start: f.Off, End: f.End()}
+	n := Node{Field: f.Start, Start: f.Off, End: f.End()}
 	control := false
 	err := m.Each(func(f Field) (err error) {
 		switch f.Num {
@@ -242,7 +244,7 @@ func (x *indexer) library(parent *Message, f Field) error {
 			return FormatErrorf(f.Start, "GraphDef: more than %d functions", maxNodes)
 		}
 		def := lib.Sub(f, "FunctionDef")
-		fn := function{Ops: map[string]int{}}
+		fn := Function{Ops: map[string]int{}}
 		err := def.Each(func(f Field) error {
 			var into *string
 			var op string
@@ -390,7 +392,19 @@ func (g *Graph) checkOrder() {
 
 func isNextIteration(op string) bool { return op == "NextIteration" || op == "RefNextIteration" }
 
-// open returns the index of the GraphDef in a whole file.
+// Device is where a node is to run; empty for anywhere.
+func (g *Graph) Device(n *Node) (device string, err error) {
+	m := NewMessage(g.W, "NodeDef "+n.Name, n.Start, n.End)
+	err = m.Each(func(f Field) (err error) {
+		if f.Num == NodeDevice {
+			device, err = m.Text(f)
+		}
+		return err
+	})
+	return device, err
+}
+
+// OpenGraph returns the index of the GraphDef in a whole file.
 func OpenGraph(r io.ReaderAt, size int64) (*Graph, error) {
 	w := NewWindow(r, size)
 	return ReadGraph(w, 0, size)

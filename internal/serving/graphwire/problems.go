@@ -27,6 +27,7 @@ type Problems struct {
 	More int
 }
 
+// Add adds a problem: what it is and what to do.
 func (p *Problems) Add(node, reason, remedy string) {
 	if len(p.List) == MaxProblems {
 		p.More++
@@ -35,6 +36,7 @@ func (p *Problems) Add(node, reason, remedy string) {
 	p.List = append(p.List, Problem{Node: node, Reason: reason, Remedy: remedy})
 }
 
+// Err is a [*NotServableError], or nil without problems.
 func (p *Problems) Err() error {
 	if len(p.List) == 0 {
 		return nil

@@ -31,6 +31,7 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("offset %d: %s", e.Offset, e.Reason)
 }
 
+// FormatErrorf makes a [*FormatError].
 func FormatErrorf(offset int64, format string, args ...any) error {
 	return &FormatError{Offset: offset, Reason: fmt.Sprintf(format, args...)}
 }
@@ -44,6 +45,7 @@ type Window struct {
 	n     int   // valid bytes in buf
 }
 
+// NewWindow reads the file of size bytes.
 func NewWindow(r io.ReaderAt, size int64) *Window {
 	return &Window{R: r, Size: size, buf: make([]byte, min(size, windowSize))}
 }

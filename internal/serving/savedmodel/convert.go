@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphopt"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
 )
 
@@ -25,6 +26,8 @@ type Options struct {
 	// becomes "input" for a single input, "predict" for a single output, and the
 	// node's name where there are several.
 	Inputs, Outputs []TensorSpec
+	// Optimize rewrites the graph for inference; see package graphopt.
+	Optimize bool
 }
 
 // Report says what a conversion did.
@@ -34,6 +37,8 @@ type Report struct {
 	Nodes    int               `json:"nodes"`
 	Size     int64             `json:"size"`     // of the SavedModel in bytes
 	Warnings []string          `json:"warnings"` // what will work but was perhaps not meant
+
+	Optimization *graphopt.Report `json:"optimization,omitempty"` // nil: the graph is as it was
 }
 
 // A SizeError says that the SavedModel would be larger than [MaxSize].
@@ -48,9 +53,15 @@ func (e *SizeError) Error() string {
 
 // Conversion is a conversion that has been checked and not yet written.
 type Conversion struct {
-	g              *graphwire.Graph
+	graph          body
 	prefix, suffix []byte
 	report         Report
+}
+
+// body is the GraphDef that a SavedModel has.
+type body interface {
+	Size() int64
+	io.WriterTo
 }
 
 // Prepare reads a frozen graph of size bytes and checks that the SavedModel
@@ -88,15 +99,44 @@ func Prepare(r io.ReaderAt, size int64, opts Options) (*Conversion, error) {
 	if err != nil {
 		return nil, fmt.Errorf("check graph: %w", err)
 	}
-	c := &Conversion{g: g, report: Report{
+	c := &Conversion{graph: asItIs{g}, report: Report{
 		Inputs: signatureTensors(inputs), Outputs: signatureTensors(outputs), Nodes: len(g.Nodes), Warnings: warnings,
 	}}
+	if opts.Optimize {
+		if err := c.optimize(in, inputs, outputs); err != nil {
+			return nil, err
+		}
+	}
+	size = c.graph.Size()
 	c.prefix, c.suffix = envelope(size, encodeSignature(inputs, outputs))
 	c.report.Size = int64(len(c.prefix)) + size + int64(len(c.suffix))
 	if c.report.Size > MaxSize {
 		return nil, fmt.Errorf("convert graph: %w", &SizeError{Size: c.report.Size})
 	}
 	return c, nil
+}
+
+// optimize replaces the graph. What the signature says stays as it was read from
+// the original.
+func (c *Conversion) optimize(in *inference, inputs, outputs []resolved) error {
+	var sig graphopt.Signature
+	for _, t := range inputs {
+		known, err := in.of(t.at) // the shape may be narrower in the signature
+		if err != nil {
+			return err
+		}
+		sig.Inputs = append(sig.Inputs, graphopt.Feed{Tensor: t.at, DType: t.DType, Shape: known.Shape})
+	}
+	for _, t := range outputs {
+		sig.Outputs = append(sig.Outputs, t.at)
+	}
+	optimized, err := graphopt.Optimize(in.g, sig)
+	if err != nil {
+		return err
+	}
+	report := optimized.Report()
+	c.graph, c.report.Nodes, c.report.Optimization = optimized, report.NodesAfter, &report
+	return nil
 }
 
 func signatureTensors(resolved []resolved) []SignatureTensor {
@@ -110,29 +150,37 @@ func signatureTensors(resolved []resolved) []SignatureTensor {
 // Report says what [Conversion.WriteTo] writes.
 func (c *Conversion) Report() Report { return c.report }
 
-// copyBuffer is large enough that system calls do not count, in bytes.
-const copyBuffer = 256 << 10
-
 // WriteTo writes the SavedModel. It can be called again and writes the same
 // bytes.
 func (c *Conversion) WriteTo(dst io.Writer) (int64, error) {
-	size := c.g.End - c.g.Start
-	graph := io.NewSectionReader(c.g.W.R, c.g.Start, size)
-	buf := make([]byte, min(size, copyBuffer))
 	written := int64(0)
-	for _, part := range []io.Reader{bytes.NewReader(c.prefix), graph, bytes.NewReader(c.suffix)} {
-		// Readers that write themselves, and writers that read, would choose
-		// smaller buffers.
-		n, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{part}, buf)
+	for _, part := range []io.WriterTo{bytes.NewReader(c.prefix), c.graph, bytes.NewReader(c.suffix)} {
+		n, err := part.WriteTo(dst)
 		written += n
-		if err == nil && part == graph && n != size {
-			err = fmt.Errorf("the graph ended after %d of its %d bytes, it was changed while it was read: %w", n, size, io.ErrUnexpectedEOF)
-		}
 		if err != nil {
 			return written, fmt.Errorf("write saved model: %w", err)
 		}
 	}
 	return written, nil
+}
+
+// asItIs is a graph whose bytes stay as they are.
+type asItIs struct{ g *graphwire.Graph }
+
+func (a asItIs) Size() int64 { return a.g.End - a.g.Start }
+
+// copyBuffer is large enough that system calls do not count, in bytes.
+const copyBuffer = 256 << 10
+
+func (a asItIs) WriteTo(dst io.Writer) (int64, error) {
+	size := a.Size()
+	// Readers that write themselves, and writers that read, would choose smaller
+	// buffers.
+	n, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{io.NewSectionReader(a.g.W.R, a.g.Start, size)}, make([]byte, min(size, copyBuffer)))
+	if err == nil && n != size {
+		err = fmt.Errorf("the graph ended after %d of its %d bytes, it was changed while it was read: %w", n, size, io.ErrUnexpectedEOF)
+	}
+	return n, err
 }
 
 // Convert writes the SavedModel of a frozen graph of size bytes. Nothing is

@@ -29,7 +29,7 @@ func reduceShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, e
 		switch {
 		case !drop[i]:
 			dims = append(dims, d)
-		case a.Boolean("keep_dims"):
+		case a.Boolean("keep_dims", false):
 			dims = append(dims, 1)
 		}
 	}

@@ -186,7 +186,7 @@ func matMulShape(in *inference, n *graphwire.Node, a *graphwire.Attrs) (Shape, e
 		}
 		return s.Dims[1]
 	}
-	return ShapeOf(dim(x, !a.Boolean("transpose_a")), dim(y, a.Boolean("transpose_b"))), nil
+	return ShapeOf(dim(x, !a.Boolean("transpose_a", false)), dim(y, a.Boolean("transpose_b", false))), nil
 }
 
 // spatial is where the data format keeps height, width and channels.
