@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +17,7 @@ func newKeyserverCommand(u *ui) *cobra.Command {
 		newKeyserverServeCommand(u),
 		newKeyserverCheckConfigCommand(u),
 		newKeyserverStatusCommand(u),
+		newKeyserverLogsCommand(u),
 		newKeyserverProbeCommand(u),
 		newKeyserverImportCommand(u),
 	)
@@ -51,6 +48,7 @@ const keyserverExample = `  listen: ":4433"
       tcb: { accept: [UpToDate, SWHardeningNeeded], accept_advisories: [INTEL-SA-00615] }
       secret: resnet50
   audit: { file: /var/lib/cc-keyserver/audit.log }
+  # Beyond the loopback with tls: { certificate: ..., private_key: ..., client_ca: ... } only.
   admin: { listen: 127.0.0.1:9433 }`
 
 func newKeyserverServeCommand(u *ui) *cobra.Command {
@@ -143,75 +141,4 @@ func newKeyserverCheckConfigCommand(u *ui) *cobra.Command {
 	}
 	u.jsonFlag(cmd)
 	return cmd
-}
-
-func newKeyserverStatusCommand(u *ui) *cobra.Command {
-	var stateFile string
-	cmd := &cobra.Command{
-		Use:   "status --state-file FILE",
-		Short: "Tell whether a server runs and is ready",
-		Long: `status looks at the state file of a server on this machine, and asks the
-server's health listener if its configuration has one. It exits with 6 when no
-server runs, and with 1 when one runs and is not ready.`,
-		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := needFlag(cmd, "state-file"); err != nil {
-				return err
-			}
-			state, err := keyserver.ReadState(stateFile)
-			if err != nil {
-				return err
-			}
-			if state == nil {
-				return withCode(exitUnreachable, fmt.Errorf("find key server: none holds the state file %s", stateFile))
-			}
-			result := struct {
-				*keyserver.State
-				Ready string `json:"ready"`
-			}{State: state, Ready: readiness(cmd.Context(), state)}
-			err = u.report(result, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "pid\t%d\nlisten\t%s\nadmin\t%s\nstarted\t%s\nversion\t%s\nconfiguration\tsha256 %s\nready\t%s\n",
-					state.PID, state.Listen, state.Admin, state.Started.Format(time.RFC3339), state.Version, state.ConfigSHA256, result.Ready)
-				return err
-			})
-			if err == nil && result.Ready != "yes" && result.Ready != "not known" {
-				err = fmt.Errorf("ask key server: it is not ready: %s", result.Ready)
-			}
-			return err
-		},
-	}
-	cmd.Flags().StringVar(&stateFile, "state-file", "", "`FILE` that the server was given with --state-file")
-	u.jsonFlag(cmd)
-	return cmd
-}
-
-// readiness asks the health listener.
-func readiness(ctx context.Context, state *keyserver.State) string {
-	switch {
-	case state.PID == 0:
-		return "it is starting"
-	case state.Admin == "":
-		return "not known"
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+state.Admin+"/readyz", nil)
-	if err != nil {
-		return err.Error()
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy: it is on this machine
-	resp, err := client.Do(req)
-	if err != nil {
-		return err.Error()
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
-	switch {
-	case err != nil:
-		return err.Error()
-	case resp.StatusCode == http.StatusOK:
-		return "yes"
-	default:
-		return strings.TrimSpace(string(text))
-	}
 }

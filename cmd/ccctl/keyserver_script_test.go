@@ -36,7 +36,7 @@ type attestationWorld struct {
 var worlds sync.Map // by directory
 
 // cmdAttestationWorld is the script command "attestation-world DIR". It puts a simulated platform's root.pem, a server's
-// server.pem and server-key.pem with its ca.pem, and a wrap-key into a new directory, and serves the platform's collateral
+// server.pem and server-key.pem with its ca.pem, a client.pem and client-key.pem of the same CA, and a wrap-key into a new directory, and serves the platform's collateral
 // at $PCCS. $MRENCLAVE is the enclave that "enclave" plays.
 func cmdAttestationWorld(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
@@ -72,6 +72,16 @@ func cmdAttestationWorld(ts *testscript.TestScript, neg bool, args []string) {
 	write("server-key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 	write("root.pem", p.RootPEM())
 	write("wrap-key", []byte("script-wrap-key!"))
+	clientKey, clientTemplate := scriptKey(ts), &x509.Certificate{
+		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "an operator"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1000 * time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	clientDER, err := x509.CreateCertificate(rand.Reader, clientTemplate, caTemplate, clientKey.Public(), caKey)
+	ts.Check(err)
+	clientKeyDER, err := x509.MarshalPKCS8PrivateKey(clientKey)
+	ts.Check(err)
+	write("client.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: clientDER}))
+	write("client-key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: clientKeyDER}))
 	measurement := simulatedMeasurement("MRENCLAVE")
 	ts.Setenv("MRENCLAVE", hex.EncodeToString(measurement[:]))
 	ts.Setenv("PCCS", service.URL)
@@ -87,7 +97,7 @@ func scriptKey(ts *testscript.TestScript) *ecdsa.PrivateKey {
 }
 
 // cmdKeyserver is the script command "keyserver wait STATEFILE [CONFIG]", which waits until a server is ready, with that
-// configuration in force, and puts its address into $SERVER; or "keyserver signal STATEFILE HUP|TERM"; or "keyserver log
+// configuration in force, and puts its addresses into $SERVER and $ADMIN; or "keyserver signal STATEFILE HUP|TERM"; or "keyserver log
 // FILE REGEXP", which waits for such a line.
 func cmdKeyserver(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -117,6 +127,7 @@ func cmdKeyserver(ts *testscript.TestScript, neg bool, args []string) {
 	case "wait":
 		ts.Setenv("SERVER", state.Listen)
 		ts.Setenv("SERVER_PID", strconv.Itoa(state.PID))
+		ts.Setenv("ADMIN", state.Admin)
 	case "signal":
 		process, err := os.FindProcess(state.PID)
 		ts.Check(err)

@@ -204,7 +204,7 @@ func (r *record) attrs() []slog.Attr {
 func (s *Server) remember(r *record) {
 	d := console.Decision{
 		Time: s.now().UTC(), Peer: r.peer, ServerName: r.serverName, Rule: r.decision.Rule, Secret: r.decision.Secret,
-		DurationMS: r.duration.Milliseconds(), AuditEntry: r.entry,
+		DurationMS: r.duration.Milliseconds(), AuditEntry: r.entry, Config: r.config.digest,
 	}
 	switch {
 	case r.sent:

@@ -42,7 +42,8 @@ type Decision struct {
 	Reasons          []Reason `json:"reasons,omitempty"`
 	Error            string   `json:"error,omitempty"`
 	DurationMS       int64    `json:"duration_ms,omitempty"`
-	AuditEntry       uint64   `json:"audit_entry,omitempty"` // of the release
+	AuditEntry       uint64   `json:"audit_entry,omitempty"`   // of the release
+	Config           string   `json:"config_sha256,omitempty"` // in force when it was made
 }
 
 // Reason is one thing that spoke against releasing.
