@@ -269,11 +269,16 @@ func (k KeyServerContainer) checkDocker(ctx context.Context) error {
 // load sends the image, unless the machine has it.
 func (p *preparedContainer) load(ctx context.Context) error {
 	id, err := p.docker(ctx, "image", "inspect", "--format", "{{.Id}}", p.image.Reference())
-	if err == nil && (id == p.image.ID() || id == p.image.Digest()) {
-		return nil
-	}
 	if _, known := remote.ExitCode(err); !known {
 		return err
+	}
+	if err == nil && id == p.image.ID() {
+		return nil
+	}
+	if err == nil { // where images are kept in containerd it is another digest, which takes longer to compute
+		if digest, err := p.image.Digest(); err != nil || id == digest {
+			return err
+		}
 	}
 	r, w := io.Pipe()
 	go func() {

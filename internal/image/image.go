@@ -1,10 +1,8 @@
 package image
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -12,10 +10,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // What the image holds and runs as.
@@ -39,12 +35,13 @@ const (
 // maxProgram bounds the program in bytes; it is held in memory.
 const maxProgram = 256 << 20
 
-// Image is a container image that has been made.
+// Image is a container image that has been made. What only its sending needs
+// is computed then: a host that has the image is asked for its id, which
+// follows from what is not compressed.
 type Image struct {
-	image  v1.Image
 	id     string
-	digest string
-	size   int64
+	config []byte
+	layer  *layer
 }
 
 // ID is the digest of the image's configuration, "sha256:...": what Docker
@@ -53,10 +50,16 @@ func (i *Image) ID() string { return i.id }
 
 // Digest is the digest of its manifest, "sha256:...": what Docker calls its id
 // where it keeps images in containerd.
-func (i *Image) Digest() string { return i.digest }
+func (i *Image) Digest() (string, error) {
+	manifest, err := i.manifest()
+	if err != nil {
+		return "", err
+	}
+	return digestOf(manifest).String(), nil
+}
 
 // Size is the number of bytes that are sent, compressed.
-func (i *Image) Size() int64 { return i.size }
+func (i *Image) Size() (int64, error) { return i.layer.Size() }
 
 // Reference is the name that Docker knows it by. It follows from its content.
 func (i *Image) Reference() string { return Repository + ":" + i.id[len("sha256:"):][:16] }
@@ -67,8 +70,12 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("name image: %w", err)
 	}
+	img, err := partial.CompressedToImage(core{i})
+	if err != nil {
+		return 0, fmt.Errorf("write image: %w", err)
+	}
 	c := &countingWriter{w: w}
-	if err := tarball.Write(tag, i.image, c); err != nil {
+	if err := tarball.Write(tag, img, c); err != nil {
 		return c.n, fmt.Errorf("write image: %w", err)
 	}
 	return c.n, nil
@@ -120,74 +127,25 @@ func build(program []byte) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(content)), nil
-	}, tarball.WithMediaType(types.DockerLayer))
-	if err != nil {
-		return nil, fmt.Errorf("make layer: %w", err)
-	}
+	l := newLayer(content)
 	epoch := v1.Time{Time: time.Unix(0, 0).UTC()}
-	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{Created: epoch, CreatedBy: "ccctl"}})
-	if err != nil {
-		return nil, fmt.Errorf("add layer: %w", err)
-	}
-	config, err := img.ConfigFile()
-	if err != nil {
-		return nil, fmt.Errorf("configure: %w", err)
-	}
-	config = config.DeepCopy()
-	config.Architecture, config.OS, config.Created = "amd64", "linux", epoch
-	config.Config = v1.Config{
-		Entrypoint: []string{Program}, WorkingDir: "/", User: fmt.Sprintf("%d:%d", UID, UID),
-		Cmd:    []string{"keyserver", "serve", "--config", ConfigFile, "--state-file", StateFile},
-		Labels: map[string]string{"org.opencontainers.image.title": Repository},
-		// Here and not in an option of `docker run`, which would want a shell.
-		Healthcheck: &v1.HealthConfig{
-			Test:     []string{"CMD", Program, "keyserver", "status", "--state-file", StateFile},
-			Interval: 10 * time.Second, Timeout: 10 * time.Second, StartPeriod: 10 * time.Second, Retries: 3,
+	config, err := json.Marshal(&v1.ConfigFile{
+		Architecture: "amd64", OS: "linux", Created: epoch,
+		RootFS:  v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{l.diffID}},
+		History: []v1.History{{Created: epoch, CreatedBy: "ccctl"}},
+		Config: v1.Config{
+			Entrypoint: []string{Program}, WorkingDir: "/", User: fmt.Sprintf("%d:%d", UID, UID),
+			Cmd:    []string{"keyserver", "serve", "--config", ConfigFile, "--state-file", StateFile},
+			Labels: map[string]string{"org.opencontainers.image.title": Repository},
+			// Here and not in an option of `docker run`, which would want a shell.
+			Healthcheck: &v1.HealthConfig{
+				Test:     []string{"CMD", Program, "keyserver", "status", "--state-file", StateFile},
+				Interval: 10 * time.Second, Timeout: 10 * time.Second, StartPeriod: 10 * time.Second, Retries: 3,
+			},
 		},
-	}
-	if img, err = mutate.ConfigFile(img, config); err != nil {
+	})
+	if err != nil {
 		return nil, fmt.Errorf("configure: %w", err)
 	}
-	id, err := img.ConfigName()
-	if err != nil {
-		return nil, fmt.Errorf("compute id: %w", err)
-	}
-	digest, err := img.Digest()
-	if err != nil {
-		return nil, fmt.Errorf("compute digest: %w", err)
-	}
-	size, err := layer.Size()
-	if err != nil {
-		return nil, fmt.Errorf("compute size: %w", err)
-	}
-	return &Image{image: img, id: id.String(), digest: digest.String(), size: size}, nil
-}
-
-// layerTar is the file system, compressed: once, where the library would do it
-// anew each time it is asked for a digest, a size or the content. A temporary directory is in it because libraries
-// expect one; the server is given none that it can write to.
-func layerTar(program []byte) ([]byte, error) {
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b) // its header has no time
-	w := tar.NewWriter(z)
-	for _, h := range []*tar.Header{
-		{Name: "ccctl", Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(program))},
-		{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777},
-	} {
-		h.ModTime, h.Format = time.Unix(0, 0).UTC(), tar.FormatPAX
-		if err := w.WriteHeader(h); err != nil {
-			return nil, fmt.Errorf("write layer: %w", err)
-		}
-		if h.Typeflag == tar.TypeReg {
-			if _, err := w.Write(program); err != nil {
-				return nil, fmt.Errorf("write layer: %w", err)
-			}
-		}
-	}
-	if err := errors.Join(w.Close(), z.Close()); err != nil {
-		return nil, fmt.Errorf("write layer: %w", err)
-	}
-	return b.Bytes(), nil
+	return &Image{id: digestOf(config).String(), config: config, layer: l}, nil
 }

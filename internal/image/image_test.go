@@ -4,12 +4,15 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,8 +61,8 @@ func built(t *testing.T) *Image {
 // size that can be sent in seconds.
 func TestReproducible(t *testing.T) {
 	one, two := built(t), built(t)
-	if one.ID() != two.ID() || one.Digest() != two.Digest() || one.Reference() != two.Reference() {
-		t.Errorf("%s %s, then %s %s", one.ID(), one.Digest(), two.ID(), two.Digest())
+	if one.ID() != two.ID() || digest(t, one) != digest(t, two) || one.Reference() != two.Reference() {
+		t.Errorf("%s %s, then %s %s", one.ID(), digest(t, one), two.ID(), digest(t, two))
 	}
 	var a, b bytes.Buffer
 	n, err := one.WriteTo(&a)
@@ -70,13 +73,23 @@ func TestReproducible(t *testing.T) {
 		t.Errorf("the archives differ (%v)", err)
 	}
 	const limit = 30 << 20
-	if one.Size() > limit || int64(a.Len()) > limit {
-		t.Errorf("the image has %d bytes, the archive %d; the limit is %d", one.Size(), a.Len(), limit)
+	size, err := one.Size()
+	if err != nil || size == 0 || size > limit || int64(a.Len()) > limit {
+		t.Errorf("the image has %d bytes (%v), the archive %d; the limit is %d", size, err, a.Len(), limit)
 	}
-	t.Logf("image %s has %d bytes", one.Reference(), one.Size())
+	t.Logf("image %s has %d bytes", one.Reference(), size)
 	if !strings.HasPrefix(one.ID(), "sha256:") || one.Reference() != "cc-key-server:"+one.ID()[7:23] {
 		t.Errorf("id %s, reference %s", one.ID(), one.Reference())
 	}
+}
+
+func digest(t *testing.T, i *Image) string {
+	t.Helper()
+	d, err := i.Digest()
+	if err != nil || !strings.HasPrefix(d, "sha256:") {
+		t.Fatal(d, err)
+	}
+	return d
 }
 
 // TestArchive reads the archive as Docker does, without the library that wrote it.
@@ -156,10 +169,11 @@ func untar(t *testing.T, r io.Reader) map[string][]byte {
 	}
 }
 
-// TestDockerKnowsTheID has Docker load and run the image.
-func TestDockerKnowsTheID(t *testing.T) {
+// dockerOf returns what runs a command of Docker.
+func dockerOf(t *testing.T) func(stdin io.Reader, args ...string) string {
 	host := testhost.DockerHost(t)
-	docker := func(stdin io.Reader, args ...string) string {
+	return func(stdin io.Reader, args ...string) string {
+		t.Helper()
 		cmd := exec.Command("docker", append([]string{"-H", host}, args...)...)
 		cmd.Stdin = stdin
 		out, err := cmd.CombinedOutput()
@@ -168,14 +182,93 @@ func TestDockerKnowsTheID(t *testing.T) {
 		}
 		return strings.TrimSpace(string(out))
 	}
-	i := built(t)
+}
+
+func archive(i *Image) io.Reader {
 	r, w := io.Pipe()
 	go func() { _, err := i.WriteTo(w); _ = w.CloseWithError(err) }()
-	docker(r, "load")
-	if id := docker(nil, "image", "inspect", "--format", "{{.Id}}", i.Reference()); id != i.ID() && id != i.Digest() {
-		t.Errorf("Docker calls it %s, want %s or %s", id, i.ID(), i.Digest())
+	return r
+}
+
+// TestDockerKnowsTheID has Docker load and run the image.
+func TestDockerKnowsTheID(t *testing.T) {
+	docker := dockerOf(t)
+	i := built(t)
+	docker(archive(i), "load")
+	if id := docker(nil, "image", "inspect", "--format", "{{.Id}}", i.Reference()); id != i.ID() && id != digest(t, i) {
+		t.Errorf("Docker calls it %s, want %s or %s", id, i.ID(), digest(t, i))
 	}
 	if out := docker(nil, "run", "--rm", "--network", "none", i.Reference(), "--version"); !strings.HasPrefix(out, "ccctl ") {
+		t.Errorf("it says %q", out)
+	}
+}
+
+// verifier verifies the certificate in its standard input by the authorities
+// that ccctl brings along, and then by none.
+const verifier = `package main
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"os"
+	"time"
+
+	_ "golang.org/x/crypto/x509roots/fallback"
+)
+
+func main() {
+	data, _ := io.ReadAll(os.Stdin)
+	block, _ := pem.Decode(data)
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		panic(err)
+	}
+	o := x509.VerifyOptions{CurrentTime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	if _, err := certificate.Verify(o); err != nil {
+		panic(err)
+	}
+	o.Roots = x509.NewCertPool()
+	if _, err := certificate.Verify(o); err == nil {
+		panic("verified by nobody")
+	}
+	println("verified")
+}
+`
+
+// TestPublicChainInside verifies a public certificate inside of the image, with
+// a program in the place of ccctl that brings the authorities along as it does.
+func TestPublicChainInside(t *testing.T) {
+	path, err := ccctl()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := buildinfo.ReadFile(path)
+	if err != nil || !slices.ContainsFunc(info.Deps, func(m *debug.Module) bool { return m.Path == "golang.org/x/crypto/x509roots/fallback" }) {
+		t.Errorf("ccctl does not bring the authorities along (%v)", err)
+	}
+	source := filepath.Join(scratch, "verifier.go")
+	if err := os.WriteFile(source, []byte(verifier), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(scratch, "verifier"), source)
+	build.Dir = filepath.Join("..", "..")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	i, err := Build(filepath.Join(scratch, "verifier"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := os.ReadFile(filepath.Join("..", "..", "cmd", "ccctl", "testdata", "isrgrootx1.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	docker := dockerOf(t)
+	docker(archive(i), "load")
+	t.Cleanup(func() { docker(nil, "image", "rm", i.Reference()) })
+	if out := docker(bytes.NewReader(certificate), "run", "--rm", "--interactive", "--network", "none", i.Reference()); out != "verified" {
 		t.Errorf("it says %q", out)
 	}
 }

@@ -3,6 +3,7 @@ package resources_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type remoteWorld struct {
 	t        *testing.T
 	dir      string
 	ssh      *testhost.SSHD
+	name     string // of the container
 	listen   string
 	platform *sgxsim.Platform
 	identity sgxsim.Identity
@@ -43,9 +45,8 @@ type remoteWorld struct {
 func newRemoteWorld(t *testing.T) *remoteWorld {
 	t.Helper()
 	docker := testhost.DockerHost(t)
-	t.Setenv("DOCKER_HOST", docker) // for this test's own questions
 	w := &remoteWorld{t: t, dir: t.TempDir(), ssh: testhost.StartSSHD(t, "DOCKER_HOST="+docker), listen: testhost.FreeAddress(t),
-		accept: `"UpToDate", "SWHardeningNeeded"`}
+		name: "cc-test-" + strings.ToLower(rand.Text()[:8]), accept: `"UpToDate", "SWHardeningNeeded"`}
 	var err error
 	if w.platform, err = sgxsim.New(sgxsim.Options{}); err != nil {
 		t.Fatal(err)
@@ -98,10 +99,11 @@ resource "cc_encrypted_file" "model" {
   wrap_key_file = cc_wrap_key.model.file
 }
 resource "cc_key_server" "test" {
-  host       = %s
-  runtime    = "docker"
-  directory  = %s
-  ccctl_path = %s
+  host           = %s
+  runtime        = "docker"
+  container_name = %s
+  directory      = %s
+  ccctl_path     = %s
   listen     = %s
   tls = {
     certificate = cc_tls_materials.attestation.server_certificate_file
@@ -117,7 +119,7 @@ resource "cc_key_server" "test" {
     secret     = "model"
   }]
 }
-`, quote(w.path("wrap-key")), quote(w.path("tls")), quote(w.path("model")), quote(w.path("model.pf")), w.host(), quote(w.server()),
+`, quote(w.path("wrap-key")), quote(w.path("tls")), quote(w.path("model")), quote(w.path("model.pf")), w.host(), quote(w.name), quote(w.server()),
 		quote(ccctlPath(w.t)), quote(w.listen), quote(w.path("collateral.json")), quote(w.path("root.pem")),
 		quote(hex.EncodeToString(w.identity.MRENCLAVE[:])), w.accept)
 }
@@ -153,7 +155,7 @@ func (w *remoteWorld) fetch() ([16]byte, error) {
 func TestKeyServerOnAnotherMachine(t *testing.T) {
 	w := newRemoteWorld(t)
 	var container string
-	id := func() string { return w.docker("inspect", "-f", "{{.Id}} {{.State.StartedAt}}", "cc-key-server") }
+	id := func() string { return w.docker("inspect", "-f", "{{.Id}} {{.State.StartedAt}}", w.name) }
 	accept(t,
 		resource.TestStep{
 			Config: w.config(),
@@ -186,14 +188,14 @@ func TestKeyServerOnAnotherMachine(t *testing.T) {
 				if _, err := w.fetch(); !errors.As(err, &refused) {
 					t.Errorf("the enclave was not refused: %v", err)
 				}
-				if log := w.docker("logs", "cc-key-server"); !strings.Contains(log, "SWHardeningNeeded") {
+				if log := w.docker("logs", w.name); !strings.Contains(log, "SWHardeningNeeded") {
 					t.Errorf("the log does not say why:\n%s", log)
 				}
 				return nil
 			},
 		},
 		resource.TestStep{
-			PreConfig: func() { w.docker("rm", "-f", "cc-key-server") }, RefreshState: true, ExpectNonEmptyPlan: true,
+			PreConfig: func() { w.docker("rm", "-f", w.name) }, RefreshState: true, ExpectNonEmptyPlan: true,
 			Check: resource.TestCheckResourceAttr(keyServerAddr, "status", "stopped"),
 		},
 		resource.TestStep{Config: w.config(), ConfigPlanChecks: updatesKeyServer()},
@@ -209,7 +211,7 @@ func TestKeyServerOnAnotherMachine(t *testing.T) {
 			ConfigPlanChecks: expectAction(keyServerAddr, plancheck.ResourceActionUpdate),
 		},
 	)
-	if left := w.docker("ps", "-a", "-q") + w.docker("images", "-q"); left != "" {
+	if left := w.docker("ps", "-a", "-q", "--filter", "name="+w.name); left != "" {
 		t.Errorf("Docker has left: %s", left)
 	}
 	if _, err := os.Stat(w.server()); !errors.Is(err, fs.ErrNotExist) {
@@ -228,7 +230,7 @@ func TestKeyServerOnAnotherMachineCanary(t *testing.T) {
 			return map[string][]byte{"wrap key": mustRead(t, w.path("wrap-key")), "SSH key": mustRead(t, w.ssh.KeyFile)}
 		},
 		Places: func(t *testing.T, _ string) map[string][]byte {
-			pid, err := strconv.Atoi(w.docker("inspect", "-f", "{{.State.Pid}}", "cc-key-server"))
+			pid, err := strconv.Atoi(w.docker("inspect", "-f", "{{.State.Pid}}", w.name))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,8 +238,8 @@ func TestKeyServerOnAnotherMachineCanary(t *testing.T) {
 			if places == nil {
 				places = map[string][]byte{}
 			}
-			places["container"] = []byte(w.docker("inspect", "cc-key-server"))
-			places["log"] = []byte(w.docker("logs", "cc-key-server"))
+			places["container"] = []byte(w.docker("inspect", w.name))
+			places["log"] = []byte(w.docker("logs", w.name))
 			places["configuration"] = mustRead(t, filepath.Join(w.server(), "config", "config.yaml"))
 			return places
 		},
