@@ -149,6 +149,8 @@ func (p *rows) status(s *console.Status) {
 	p.row("uptime", console.Span(time.Duration(s.UptimeSeconds)*time.Second))
 	p.row("loaded", ago(s.Configuration.Loaded, now)+" from "+printable(s.Configuration.File))
 	p.row("certificate", printable(s.Certificate.Subject)+" for "+printable(strings.Join(s.Certificate.Names, ", "))+", expires "+ago(s.Certificate.NotAfter, now))
+	p.row("released", s.Releases)
+	p.row("refused", s.Refusals)
 	p.row("connections", s.ConnectionsOpen)
 	audit := "none is kept"
 	if s.Audit != nil {
@@ -165,7 +167,7 @@ func (p *rows) status(s *console.Status) {
 	}
 	p.row("early TCB", early)
 	if refused := s.Configuration.Refused; refused != nil {
-		p.row("refused", "a newer configuration, "+ago(refused.Time, now)+": "+printable(refused.Error))
+		p.row("not loaded", "a newer configuration, "+ago(refused.Time, now)+": "+printable(refused.Error))
 	}
 	for _, problem := range s.Problems {
 		p.row("PROBLEM", printable(problem))

@@ -167,6 +167,7 @@ func (s *Server) Status() *console.Status {
 	status := &console.Status{
 		PID: os.Getpid(), Listen: listen, Now: now, Started: s.started.UTC(), UptimeSeconds: int64(now.Sub(s.started).Seconds()),
 		Ready: true, Problems: []string{}, Warnings: g.cfg.Warnings(), ConnectionsOpen: open,
+		Releases: s.counts.releases.Total(), Refusals: s.counts.refusals.Total(),
 		Configuration: console.Configuration{File: g.cfg.path, SHA256: g.cfg.digest, Loaded: g.loaded.UTC(), Refused: refused},
 		Certificate: console.Certificate{
 			Subject: leaf.Subject.String(), Names: names(leaf), NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(),

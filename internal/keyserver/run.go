@@ -19,6 +19,9 @@ import (
 // State is what a running server says of itself in its state file.
 type State = statefile.State
 
+// Status is the account that a running server gives of itself, as its admin listener has it under /status.
+type Status = console.Status
+
 // ReadState reads a state file: nil when no server holds it, PID 0 when the server that does is not ready yet.
 func ReadState(path string) (*State, error) { return statefile.Read(path) }
 

@@ -17,6 +17,9 @@ type Status struct {
 	// Warnings are what will be a problem, or makes the server less strict than it could be.
 	Warnings []string `json:"warnings"`
 
+	Releases uint64 `json:"releases"` // secrets sent since the start
+	Refusals uint64 `json:"refusals"` // enclaves refused since the start
+
 	ConnectionsOpen int           `json:"connections_open"`
 	Configuration   Configuration `json:"configuration"`
 	Certificate     Certificate   `json:"certificate"`

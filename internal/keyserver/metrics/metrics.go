@@ -49,6 +49,17 @@ func (c *Counter) Value(value string) uint64 {
 	return c.values[value]
 }
 
+// Total is how many events were counted.
+func (c *Counter) Total() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var total uint64
+	for _, n := range c.values {
+		total += n
+	}
+	return total
+}
+
 func (c *Counter) snapshot() map[string]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
