@@ -84,6 +84,7 @@ var classifiers = []func(error) int{
 	classifyCollateral,
 	classifyQuote,
 	classifySigstruct,
+	classifyManifest,
 }
 
 // hints collects the hints along an error's chain, outermost first.

@@ -44,6 +44,7 @@ func nouns(u *ui) []*cobra.Command {
 		newModelCommand(u),
 		newTLSCommand(u),
 		newSigstructCommand(u),
+		newManifestCommand(u),
 		newQuoteCommand(u),
 		newCollateralCommand(u),
 		newKeyserverCommand(u),

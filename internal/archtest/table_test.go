@@ -15,8 +15,12 @@ var table = map[string]rule{
 	// nothing of files, clocks, networks or Terraform.
 	"internal/sgxcrypto/protectedfile": {thirdParty: []string{"golang.org/x/crypto"}},
 	"internal/sgxcrypto/sigstruct":     {thirdParty: []string{"golang.org/x/crypto"}},
-	"internal/sgxcrypto/quote":         {thirdParty: []string{"golang.org/x/crypto"}},
-	"internal/sgxcrypto/dcap":          {ours: []string{"internal/sgxcrypto/quote"}},
+	"internal/sgxcrypto/manifest": {
+		ours:       []string{"internal/sgxcrypto/protectedfile", "internal/sgxcrypto/sigstruct"},
+		thirdParty: []string{"github.com/BurntSushi/toml"},
+	},
+	"internal/sgxcrypto/quote": {thirdParty: []string{"golang.org/x/crypto"}},
+	"internal/sgxcrypto/dcap":  {ours: []string{"internal/sgxcrypto/quote"}},
 	"internal/sgxcrypto/ratls": {
 		ours:       []string{"internal/sgxcrypto/quote", "internal/sgxcrypto/dcap"},
 		thirdParty: []string{"github.com/fxamacker/cbor/v2"},
@@ -132,7 +136,7 @@ var table = map[string]rule{
 // pure lists the trees that may not look at the clock, the environment or a
 // logger: what they compute depends on their arguments alone.
 var pure = []string{
-	"internal/sgxcrypto/protectedfile", "internal/sgxcrypto/sigstruct", "internal/sgxcrypto/quote",
+	"internal/sgxcrypto/protectedfile", "internal/sgxcrypto/sigstruct", "internal/sgxcrypto/manifest", "internal/sgxcrypto/quote",
 	"internal/sgxcrypto/dcap", "internal/sgxcrypto/ratls", "internal/serving/",
 }
 
