@@ -3,17 +3,9 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"maps"
-	"strings"
 
 	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 )
-
-// CreationTag marks an instance while it is being made, with the token of the
-// request that made it. It goes when the making has ended in whatever way is
-// known to the caller, so an instance that keeps it is one whose maker was
-// killed before it could tell anybody the id. It is not shown among the tags.
-const CreationTag = "cc-creation-token"
 
 // CreateInstance makes an instance of a complete specification and returns its
 // id, which the caller stores before it waits for anything, and hands to
@@ -28,11 +20,7 @@ func CreateInstance(ctx context.Context, c *ecs.Client, spec ecs.InstanceSpec) (
 		return "", err
 	}
 	spec.Token = c.NewCreationToken()
-	spec.Tags = maps.Clone(spec.Tags)
-	if spec.Tags == nil {
-		spec.Tags = map[string]string{}
-	}
-	spec.Tags[CreationTag] = spec.Token
+	spec.Tags = marked(spec.Tags, spec.Token)
 	id, err := c.RunInstance(ctx, spec)
 	if err == nil {
 		return id, nil
@@ -44,12 +32,7 @@ func CreateInstance(ctx context.Context, c *ecs.Client, spec ecs.InstanceSpec) (
 		if found, findErr := c.FindInstanceByTag(ctx, CreationTag, spec.Token); findErr == nil && found != nil {
 			return found.ID, nil
 		}
-		return "", &Error{
-			Summary: "Instance perhaps created",
-			Err:     verb("create instance "+spec.Name, err),
-			Remedy: fmt.Sprintf("The answer got lost, and no instance is listed yet. Apply again: if there is one with the tag %s = %s by then, it is named, and not made twice.",
-				CreationTag, spec.Token),
-		}
+		return "", perhapsError("Instance", spec.Name, spec.Token, err)
 	}
 	return "", explainCloud("Instance not created", verb("create instance "+spec.Name, err))
 }
@@ -67,28 +50,5 @@ func refuseOrphans(ctx context.Context, c *ecs.Client, spec ecs.InstanceSpec) er
 			orphans = append(orphans, fmt.Sprintf("%s (made %s, %s)", i.ID, i.Created, i.Status))
 		}
 	}
-	if len(orphans) == 0 {
-		return nil
-	}
-	return &Error{
-		Summary: "Instance of an interrupted run found",
-		Err: fmt.Errorf("create instance %s: in vSwitch %s there is already %s of that name, whose making another run has begun and not ended",
-			spec.Name, spec.VSwitchID, strings.Join(orphans, ", ")),
-		Remedy: "If that run is still at work, wait for it. If it was killed, take the instance over (terraform import ADDRESS ID) or delete it, in the console for instance. " +
-			"To make another one beside it, give this one another name, or remove the tag " + CreationTag + " from the one that is there.",
-	}
-}
-
-// EndCreation takes the [CreationTag] off an instance whose id its caller has
-// stored. It goes on for a while after the caller gave up. That it failed costs
-// no more than a name that is refused until the tag is gone; the next update
-// tries again.
-func EndCreation(ctx context.Context, c *ecs.Client, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
-	defer cancel()
-	err := c.Retag(ctx, ecs.TagInstance, id, map[string]string{CreationTag: ""}, nil)
-	if ecs.IsNotFound(err) {
-		return nil
-	}
-	return explainCloud("Instance still marked as being made", verb("take the tag "+CreationTag+" off instance "+id, err))
+	return orphanError("Instance", spec.Name, "vSwitch "+spec.VSwitchID, orphans)
 }

@@ -74,8 +74,8 @@ func TestInstanceUseCases(t *testing.T) {
 	if _, marked := v.Tags[CreationTag]; !marked || v.Tags["env"] != "test" || v.Disks.System.Category != "cloud_essd" || len(v.Disks.Data) != 0 {
 		t.Errorf("%+v", v)
 	}
-	c.check(EndCreation(c.ctx(), c.client, id))
-	c.check(EndCreation(c.ctx(), c.client, id))
+	c.check(EndCreation(c.ctx(), c.client, ecs.TagInstance, id))
+	c.check(EndCreation(c.ctx(), c.client, ecs.TagInstance, id))
 	delete(i.Tags, CreationTag)
 	second := c.newGroup("second")
 	from := InstanceWish{Name: "cc-client", Tags: i.Tags, Groups: i.SecurityGroups, BandwidthOut: 5, InternetChargeType: "PayByTraffic", Type: i.Type, HTTPTokens: "required"}

@@ -47,10 +47,42 @@ func ObserveSecurityGroup(ctx context.Context, c *ecs.Client, id string) (*ecs.S
 }
 
 // CreateSecurityGroup makes a group without rules. The id is returned as soon
-// as there is one; the caller stores it before anything else.
+// as there is one; the caller stores it before anything else, and hands it to
+// [EndCreation] at last. What a killed run left behind is named, as by
+// [CreateInstance].
 func CreateSecurityGroup(ctx context.Context, c *ecs.Client, spec ecs.SecurityGroupSpec) (string, error) {
+	failed := func(err error) (string, error) {
+		return "", explainCloud("Security group not created", verb("create security group "+spec.Name, err))
+	}
+	before, err := c.SecurityGroupsWithTag(ctx, CreationTag, spec.Name, spec.VpcID)
+	if err != nil {
+		return failed(err)
+	}
+	var orphans []string
+	for _, g := range before {
+		if !c.OwnCreationToken(g.Tags[CreationTag]) {
+			orphans = append(orphans, g.ID)
+		}
+	}
+	if err := orphanError("Security group", spec.Name, spec.VpcID, orphans); err != nil {
+		return "", err
+	}
+	spec.Token = c.NewCreationToken()
+	spec.Tags = marked(spec.Tags, spec.Token)
 	id, err := c.CreateSecurityGroup(ctx, spec)
-	return id, explainCloud("Security group not created", verb("create security group "+spec.Name, err))
+	if err == nil || ecs.ClassOf(err) != ecs.ClassTransient {
+		return id, explainCloud("Security group not created", verb("create security group "+spec.Name, err))
+	}
+	// Nobody knows whether the last attempt happened.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
+	after, lookErr := c.SecurityGroupsWithTag(ctx, CreationTag, spec.Name, spec.VpcID)
+	for _, g := range after {
+		if lookErr == nil && g.Tags[CreationTag] == spec.Token {
+			return g.ID, nil
+		}
+	}
+	return "", perhapsError("Security group", spec.Name, spec.Token, err)
 }
 
 // PlanRules compares the rules that are owned, as they are now, with those that
@@ -177,15 +209,22 @@ func seeRules(ctx context.Context, c *ecs.Client, id string, before, added []ecs
 	return seen, err
 }
 
-// UpdateSecurityGroup changes the name, the description and the tags.
+// UpdateSecurityGroup changes the name, the description, the tags and the
+// resource group.
 func UpdateSecurityGroup(ctx context.Context, c *ecs.Client, id string, from, to ecs.SecurityGroupSpec) error {
 	if from.Name != to.Name || from.Description != to.Description {
 		if err := c.ModifySecurityGroup(ctx, id, to.Name, to.Description); err != nil {
 			return explainCloud("Security group not changed", verb("change security group "+id, err))
 		}
 	}
-	err := c.Retag(ctx, ecs.TagSecurityGroup, id, from.Tags, to.Tags)
-	return explainCloud("Security group not changed", verb("change tags of security group "+id, err))
+	if err := c.Retag(ctx, ecs.TagSecurityGroup, id, from.Tags, to.Tags); err != nil {
+		return explainCloud("Security group not changed", verb("change tags of security group "+id, err))
+	}
+	if from.ResourceGroupID == to.ResourceGroupID || to.ResourceGroupID == "" {
+		return nil
+	}
+	err := c.JoinResourceGroup(ctx, ecs.TagSecurityGroup, id, to.ResourceGroupID)
+	return explainCloud("Security group not changed", verb("move security group "+id, err))
 }
 
 // DeleteSecurityGroup deletes a group with its rules. A machine that was just

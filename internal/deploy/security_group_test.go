@@ -147,6 +147,7 @@ func TestUpdateAndObserveSecurityGroup(t *testing.T) {
 	c.check(err)
 	to := ecs.SecurityGroupSpec{VpcID: c.vpc, Name: "two", Tags: map[string]string{"b": "3"}}
 	c.check(UpdateSecurityGroup(c.ctx(), c.client, id, from, to))
+	c.check(EndCreation(c.ctx(), c.client, ecs.TagSecurityGroup, id))
 	before := len(c.sim.Requests())
 	group, rules, err := ObserveSecurityGroup(c.ctx(), c.client, id)
 	c.check(err)
@@ -162,6 +163,7 @@ func TestUpdateAndObserveSecurityGroup(t *testing.T) {
 	if ecs.IsNotFound(err) {
 		t.Error("an unknown access key reads as absence")
 	}
+	c.sim.ClearFaults()
 	_, err = CreateSecurityGroup(c.ctx(), c.client, ecs.SecurityGroupSpec{VpcID: "vpc-none", Name: "xx"})
 	explained(t, err, "Security group not created", "create security group xx: call CreateSecurityGroup: InvalidVpcId.NotFound", "Check vpc_id")
 }

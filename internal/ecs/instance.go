@@ -167,11 +167,8 @@ func (c *Client) InstancesWithTag(ctx context.Context, key, name, vswitchID stri
 		Instances struct{ Instance []instanceReply }
 	}
 	var all []*Instance
-	var last *reply
+	last := &reply{}
 	collect := func() {
-		if last == nil {
-			return
-		}
 		for _, r := range last.Instances.Instance {
 			i := r.instance()
 			// The service's own filters are no promise: names may be patterns there.
@@ -185,11 +182,8 @@ func (c *Client) InstancesWithTag(ctx context.Context, key, name, vswitchID stri
 		last = &reply{}
 		return last, func() string { return string(last.NextToken) }
 	})
-	if err != nil {
-		return nil, err
-	}
 	collect()
-	return all, nil
+	return all, err
 }
 
 func jsonList(values ...string) string {

@@ -2,7 +2,6 @@ package ecs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -85,21 +84,45 @@ func (c *Client) FindSecurityGroup(ctx context.Context, id string) (*SecurityGro
 	return group, nil
 }
 
-// WaitSecurityGroup waits until a new group is listed.
-func (c *Client) WaitSecurityGroup(ctx context.Context, id string) error {
-	return c.Wait(ctx, "security group "+id+" to be listed", func(ctx context.Context) (bool, string, error) {
-		g, err := c.describeSecurityGroup(ctx, id)
-		return g != nil, "", err
+// WaitSecurityGroup waits until a new group is listed, and returns it.
+func (c *Client) WaitSecurityGroup(ctx context.Context, id string) (*SecurityGroup, error) {
+	var group *SecurityGroup
+	err := c.Wait(ctx, "security group "+id+" to be listed", func(ctx context.Context) (bool, string, error) {
+		var err error
+		group, err = c.describeSecurityGroup(ctx, id)
+		return group != nil, "", err
 	})
+	return group, err
 }
 
 // describeSecurityGroup returns nil when the group is not listed.
 func (c *Client) describeSecurityGroup(ctx context.Context, id string) (*SecurityGroup, error) {
-	ids, err := json.Marshal([]string{id})
+	groups, err := c.securityGroups(ctx, map[string]string{"SecurityGroupIds": jsonList(id)})
 	if err != nil {
 		return nil, err
 	}
-	var out struct {
+	for _, g := range groups {
+		if g.ID == id {
+			return g, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // Absence is an answer here; the exported callers turn it into an error.
+}
+
+// SecurityGroupsWithTag lists the groups of a name in a VPC that have a tag,
+// whatever its value.
+func (c *Client) SecurityGroupsWithTag(ctx context.Context, key, name, vpcID string) ([]*SecurityGroup, error) {
+	groups, err := c.securityGroups(ctx, map[string]string{"Tag.1.Key": key, "SecurityGroupName": name, "VpcId": vpcID})
+	return slices.DeleteFunc(groups, func(g *SecurityGroup) bool {
+		_, tagged := g.Tags[key]
+		return !tagged || g.Name != name || g.VpcID != vpcID
+	}), err
+}
+
+// securityGroups lists the groups that fit, all pages of them.
+func (c *Client) securityGroups(ctx context.Context, filter map[string]string) ([]*SecurityGroup, error) {
+	type reply struct {
+		NextToken      text
 		SecurityGroups struct {
 			SecurityGroup []struct {
 				SecurityGroupID   text `json:"SecurityGroupId"`
@@ -112,18 +135,23 @@ func (c *Client) describeSecurityGroup(ctx context.Context, id string) (*Securit
 			}
 		}
 	}
-	if err := c.call(ctx, describeSecurityGroups, map[string]string{"SecurityGroupIds": string(ids)}, &out); err != nil {
-		return nil, err
-	}
-	for _, g := range out.SecurityGroups.SecurityGroup {
-		if string(g.SecurityGroupID) == id {
-			return &SecurityGroup{
-				ID: id, Name: string(g.SecurityGroupName), Description: string(g.Description), VpcID: string(g.VpcID),
+	var all []*SecurityGroup
+	last := &reply{}
+	collect := func() {
+		for _, g := range last.SecurityGroups.SecurityGroup {
+			all = append(all, &SecurityGroup{
+				ID: string(g.SecurityGroupID), Name: string(g.SecurityGroupName), Description: string(g.Description), VpcID: string(g.VpcID),
 				Type: string(g.SecurityGroupType), ResourceGroupID: string(g.ResourceGroupID), Tags: g.Tags.tags(),
-			}, nil
+			})
 		}
 	}
-	return nil, nil //nolint:nilnil // Absence is an answer here; the exported callers turn it into an error.
+	err := c.pages(ctx, describeSecurityGroups, filter, func() (any, func() string) {
+		collect()
+		last = &reply{}
+		return last, func() string { return string(last.NextToken) }
+	})
+	collect()
+	return all, err
 }
 
 // ModifySecurityGroup renames a group or changes its description. Both are

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"maps"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -130,9 +129,7 @@ func (m *clientInstanceModel) setInstance(ctx context.Context, i *ecs.Instance, 
 		m.SpotPriceLimit = types.Float64Value(i.SpotPriceLimit)
 	}
 	m.SecurityGroupIDs = setValue(ctx, i.SecurityGroups, m.SecurityGroupIDs, diags)
-	tags := maps.Clone(i.Tags)
-	delete(tags, deploy.CreationTag)
-	m.Tags = mapValue(ctx, tags, m.Tags, diags)
+	m.Tags = mapValue(ctx, shownTags(i.Tags), m.Tags, diags)
 	m.PrivateIP, m.PublicIP = types.StringValue(i.PrivateIP), optionalString(i.Address())
 }
 

@@ -2,7 +2,6 @@ package resources
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -90,15 +89,7 @@ func (r *clientInstanceResource) Create(ctx context.Context, req resource.Create
 	m.save(ctx, &resp.State, resp.Identity, &resp.Diagnostics)
 	keepOrigin(ctx, c, resp.Private, &resp.Diagnostics)
 	m.finish(ctx, c, &resp.State, resp.Identity, &resp.Diagnostics)
-	endCreation(ctx, c, id, &resp.Diagnostics)
-}
-
-// endCreation takes the mark of an unfinished creation off an instance whose id
-// is in the state, or is about to be.
-func endCreation(ctx context.Context, c *ecs.Client, id string, diags *diag.Diagnostics) {
-	if err := deploy.EndCreation(ctx, c, id); err != nil {
-		diags.AddWarning("Instance still marked as being made", fmt.Sprintf("Could not %v. The next update tries again; until then no other instance of that name is created in the vSwitch.", err))
-	}
+	endCreation(ctx, c, ecs.TagInstance, id, &resp.Diagnostics)
 }
 
 // finish waits for the machine and prepares it, writing the state as far as it
@@ -211,7 +202,7 @@ func (r *clientInstanceResource) Update(ctx context.Context, req resource.Update
 		return
 	}
 	if _, marked := v.Tags[deploy.CreationTag]; marked {
-		endCreation(ctx, c, m.ID.ValueString(), &resp.Diagnostics)
+		endCreation(ctx, c, ecs.TagInstance, m.ID.ValueString(), &resp.Diagnostics)
 	}
 	again := m.BootstrapStatus.IsUnknown() && m.Bootstrap.ValueBool()
 	if m.BootstrapStatus.IsUnknown() {

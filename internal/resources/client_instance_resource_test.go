@@ -282,47 +282,6 @@ func TestClientInstanceIsNeverLost(t *testing.T) {
 	}
 }
 
-// TestClientInstanceInterrupted presses Ctrl-C while RunInstances is on its way.
-func TestClientInstanceInterrupted(t *testing.T) {
-	t.Parallel()
-	c := newCloud(t, ecssim.Options{})
-	w := newWorkspace(t, c.instanceConfig("bootstrap = false"))
-	c.sim.Inject(ecssim.Fault{Action: "RunInstances", Delay: 1500 * time.Millisecond})
-	cmd := exec.Command("terraform", "apply", "-auto-approve", "-no-color")
-	cmd.Dir = w.dir
-	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+filepath.Join(w.aside, "dev.tfrc"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for range 200 {
-		if strings.Contains(string(readIfThere(filepath.Join(w.dir, "terraform.tfstate"))), "sg-sim") && c.calls("DescribeInstanceTypes") > 0 {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	time.Sleep(300 * time.Millisecond)
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // it fails or not, depending on how far it was
-	state := string(mustRead(t, filepath.Join(w.dir, "terraform.tfstate")))
-	if id := c.onlyInstance().ID; !strings.Contains(state, id) {
-		t.Errorf("the instance %s is not in the state:\n%s", id, state)
-	}
-	w.terraform("destroy", "-auto-approve")
-	if n := c.total("DescribeInstances"); n != 0 {
-		t.Errorf("%d instances are left", n)
-	}
-}
-
-func readIfThere(path string) []byte {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
-	return data
-}
-
 func TestClientInstanceRejects(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t, ecssim.Options{})

@@ -36,8 +36,8 @@ var (
 	diskCategories = words{{"cloud_essd", "is an ESSD"}, {"cloud_essd_entry", "is a small one"}, {"cloud_auto", "is one that adapts"}, {"cloud_efficiency", "is an older kind"}}
 )
 
-// maxClientTags leaves room for the creation tag.
-const maxClientTags = ecs.MaxTags - 1
+// maxTags leaves room for the creation tag.
+const maxTags = ecs.MaxTags - 1
 
 var (
 	linuxLogin   = checked{"the name of a Linux user", deploy.ValidLogin}
@@ -155,7 +155,7 @@ func clientInstanceSchema(ctx context.Context) schema.Schema {
 				MarkdownDescription: "Values whose change runs the bootstrap again. What is done already is not done twice.", ElementType: types.StringType, Optional: true,
 			},
 			"tags": schema.MapAttribute{
-				MarkdownDescription: "Tags of the instance, 19 at most.", ElementType: types.StringType, Optional: true, Validators: []validator.Map{mapvalidator.SizeAtMost(maxClientTags)},
+				MarkdownDescription: "Tags of the instance, 19 at most.", ElementType: types.StringType, Optional: true, Validators: []validator.Map{mapvalidator.SizeAtMost(maxTags)},
 			},
 			"bootstrap_status": schema.StringAttribute{
 				MarkdownDescription: "`done`, `pending` if the bootstrap has not come to its end, `off`, or `unknown` for an imported machine.", Computed: true,

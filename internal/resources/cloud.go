@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -166,6 +167,22 @@ func confirmAbsent(ctx context.Context, c *ecs.Client, private privateGetter, di
 		return false
 	}
 	return true
+}
+
+// endCreation takes the mark of an unfinished creation off something whose id
+// is in the state, or is about to be.
+func endCreation(ctx context.Context, c *ecs.Client, kind, id string, diags *diag.Diagnostics) {
+	if err := deploy.EndCreation(ctx, c, kind, id); err != nil {
+		diags.AddWarning("Creation not ended",
+			fmt.Sprintf("Could not %v. The next update tries again; until then nothing else of that kind and name is created in the same place.", err))
+	}
+}
+
+// shownTags are the tags without the mark of a creation.
+func shownTags(tags map[string]string) map[string]string {
+	shown := maps.Clone(tags)
+	delete(shown, deploy.CreationTag)
+	return shown
 }
 
 // stringMap reads a map of strings; null is empty.

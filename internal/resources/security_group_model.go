@@ -25,6 +25,7 @@ type securityGroupModel struct {
 	SSHCIDRs       types.Set      `tfsdk:"ssh_cidrs"`
 	IngressRules   types.List     `tfsdk:"ingress_rules"`
 	Tags           types.Map      `tfsdk:"tags"`
+	ResourceGroup  types.String   `tfsdk:"resource_group_id"`
 	RuleIDs        types.Map      `tfsdk:"rule_ids"`
 	Timeouts       timeouts.Value `tfsdk:"timeouts"`
 }
@@ -177,11 +178,13 @@ func furtherValue(ctx context.Context, rules []ecs.Rule, like types.List, diags 
 func (m *securityGroupModel) spec(ctx context.Context, diags *diag.Diagnostics) ecs.SecurityGroupSpec {
 	return ecs.SecurityGroupSpec{
 		VpcID: m.VpcID.ValueString(), Name: m.Name.ValueString(), Description: m.Description.ValueString(), Tags: stringMap(ctx, m.Tags, diags),
+		ResourceGroupID: m.ResourceGroup.ValueString(),
 	}
 }
 
 // setGroup writes what is there of the group itself.
 func (m *securityGroupModel) setGroup(ctx context.Context, g *ecs.SecurityGroup, diags *diag.Diagnostics) {
 	m.VpcID, m.Name, m.Description = types.StringValue(g.VpcID), types.StringValue(g.Name), types.StringValue(g.Description)
-	m.Tags = mapValue(ctx, g.Tags, m.Tags, diags)
+	m.ResourceGroup = types.StringValue(g.ResourceGroupID)
+	m.Tags = mapValue(ctx, shownTags(g.Tags), m.Tags, diags)
 }

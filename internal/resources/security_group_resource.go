@@ -113,8 +113,12 @@ func (r *securityGroupResource) Schema(ctx context.Context, _ resource.SchemaReq
 				}},
 			},
 			"tags": schema.MapAttribute{
-				MarkdownDescription: "Tags of the group, 20 at most.",
-				ElementType:         types.StringType, Optional: true, Validators: []validator.Map{mapvalidator.SizeBetween(0, ecs.MaxTags)},
+				MarkdownDescription: "Tags of the group, 19 at most.",
+				ElementType:         types.StringType, Optional: true, Validators: []validator.Map{mapvalidator.SizeAtMost(maxTags)},
+			},
+			"resource_group_id": schema.StringAttribute{
+				MarkdownDescription: "Resource group of the security group, `rg-...`. Default: the account's. The group is moved in place.", Optional: true, Computed: true,
+				PlanModifiers: keep, Validators: []validator.String{cloudID("resource group", "rg-")},
 			},
 			"rule_ids": schema.MapAttribute{
 				MarkdownDescription: "Ids of the rules that this resource owns, by what they say, such as `tcp 4433/4433 from 192.0.2.0/24`.",
@@ -193,11 +197,20 @@ func (r *securityGroupResource) Create(ctx context.Context, req resource.CreateR
 	m.ID, m.Region = types.StringValue(id), types.StringValue(c.Region())
 	wanted := m.rules(ctx, &resp.Diagnostics)
 	// Before anything else: whatever happens now, Terraform knows the group.
+	asked := m.ResourceGroup
+	if asked.IsUnknown() {
+		m.ResourceGroup = types.StringNull() // until it is seen
+	}
 	m.save(ctx, nil, &resp.State, resp.Identity, &resp.Diagnostics)
 	keepOrigin(ctx, c, resp.Private, &resp.Diagnostics)
-	if err := c.WaitSecurityGroup(ctx, id); err != nil {
+	defer endCreation(ctx, c, ecs.TagSecurityGroup, id, &resp.Diagnostics)
+	group, err := c.WaitSecurityGroup(ctx, id)
+	if err != nil {
 		addError(&resp.Diagnostics, path.Empty(), "Security group not created", err)
 		return
+	}
+	if asked.IsUnknown() {
+		m.ResourceGroup = types.StringValue(group.ResourceGroupID)
 	}
 	owned, err := deploy.ChangeRules(ctx, c, id, nil, wanted)
 	m.save(ctx, owned, &resp.State, resp.Identity, &resp.Diagnostics)
@@ -258,6 +271,14 @@ func (r *securityGroupResource) Update(ctx context.Context, req resource.UpdateR
 	if err := deploy.UpdateSecurityGroup(ctx, c, id, old.spec(ctx, &resp.Diagnostics), m.spec(ctx, &resp.Diagnostics)); err != nil {
 		addError(&resp.Diagnostics, path.Empty(), "Security group not changed", err)
 		return
+	}
+	group, err := c.FindSecurityGroup(ctx, id)
+	if err != nil {
+		addCloudError(&resp.Diagnostics, path.Empty(), "Security group not changed", "read security group "+id, err)
+		return
+	}
+	if _, unfinished := group.Tags[deploy.CreationTag]; unfinished {
+		endCreation(ctx, c, ecs.TagSecurityGroup, id, &resp.Diagnostics)
 	}
 	owned, err := deploy.ChangeRules(ctx, c, id, old.owned(ctx, &resp.Diagnostics), m.rules(ctx, &resp.Diagnostics))
 	m.save(ctx, owned, &resp.State, resp.Identity, &resp.Diagnostics)
