@@ -83,6 +83,7 @@ func (p *ccProvider) Resources(context.Context) []func() resource.Resource {
 // DataSources lists the data sources, a line each.
 func (p *ccProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
+		resources.NewKeyServerStatusDataSource,
 		resources.NewZonesDataSource,
 		resources.NewInstanceTypesDataSource,
 		resources.NewImagesDataSource,
