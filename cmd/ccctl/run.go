@@ -51,6 +51,7 @@ func nouns(u *ui) []*cobra.Command {
 		newPolicyCommand(u),
 		newAuditCommand(u),
 		newBootstrapCommand(u),
+		newDoctorCommand(u),
 	}
 }
 

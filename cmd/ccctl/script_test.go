@@ -37,6 +37,7 @@ func TestScript(t *testing.T) {
 			"make-tls":          cmdMakeTLS,
 			"serve-tls":         cmdServeTLS,
 			"copy-model":        cmdCopyModel,
+			"simulate-pccs":     cmdSimulatePCCS,
 			"simulate-sgx":      cmdSimulateSGX,
 			"status":            cmdStatus,
 		},

@@ -69,8 +69,13 @@ func (u *ui) warn(format string, a ...any) {
 func (u *ui) fail(err error) {
 	_, _ = fmt.Fprintf(u.err, "%s %v\n", u.colour("31", "error:"), err)
 	for _, h := range hints(err) {
-		_, _ = fmt.Fprintf(u.err, "%s %s\n", u.colour("36", "hint:"), h)
+		u.hint(h)
 	}
+}
+
+// hint prints a line on what to do.
+func (u *ui) hint(text string) {
+	_, _ = fmt.Fprintf(u.err, "%s %s\n", u.colour("36", "hint:"), text)
 }
 
 // colour wraps s in an ANSI colour where err is a terminal that wants it

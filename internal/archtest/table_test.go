@@ -82,6 +82,10 @@ var table = map[string]rule{
 		thirdParty: []string{"go.yaml.in/yaml/v4"},
 	},
 
+	"internal/doctor": {
+		ours: []string{"internal/deploy", "internal/keyserver", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs"},
+	},
+
 	// L3: Terraform.
 	"internal/resources": {
 		ours: []string{"internal/deploy", "internal/remote", "internal/ecs", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile"},
@@ -104,7 +108,7 @@ var table = map[string]rule{
 	},
 	"cmd/ccctl": {
 		ours: []string{
-			"internal/deploy", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
+			"internal/deploy", "internal/doctor", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
 		},
 		thirdParty: []string{
 			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",

@@ -61,6 +61,8 @@ type CollateralPlace struct {
 	Region  string // Alibaba Cloud's service of this region ...
 	Network string // ... reached by "public" or "vpc"; "public" when empty
 	URL     string // any other service
+	// RootCACRLURL replaces the place of the root CA's CRL, with URL.
+	RootCACRLURL string
 	CA      string // PEM file of authorities for the service's TLS certificate; empty: the system's
 	Update  string // "standard" or "early"; "standard" when empty
 	// EvaluationNumber, if not 0, asks for TCB info and QE identity of that
@@ -91,7 +93,7 @@ func (p CollateralPlace) Open() (ratls.CollateralSource, func(), error) {
 // Client returns a client of the service that Region or URL names.
 func (p CollateralPlace) Client() (*pccs.Client, error) {
 	opts := pccs.ClientOptions{
-		URL: p.URL, Update: pccs.Update(p.Update), EvaluationNumber: p.EvaluationNumber, AllowAPIv3: p.AllowAPIv3,
+		URL: p.URL, RootCACRLURL: p.RootCACRLURL, Update: pccs.Update(p.Update), EvaluationNumber: p.EvaluationNumber, AllowAPIv3: p.AllowAPIv3,
 	}
 	if p.Region != "" {
 		network := pccs.NetworkPublic

@@ -148,6 +148,9 @@ func (i *inspector) revocation() {
 		return
 	}
 	const what = "root CA CRL"
+	if i.root == nil && len(i.Parts) > 0 {
+		return // what else there is has failed, and says why
+	}
 	if i.root == nil {
 		i.fail(what, &Error{
 			Stage: StageRootCRL, Reason: ReasonUnknownIssuer, What: what, Got: "no genuine signing chain beside it", Want: "one, for the root's certificate",

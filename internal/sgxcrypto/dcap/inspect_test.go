@@ -56,7 +56,11 @@ func TestInspectCollateral(t *testing.T) {
 		{"another root", func(l *lab) { l.trust(newLab(l.tb, "").p) }, change{
 			"TCB info": "tcb_info/untrusted_root", "TCB info signing chain": "",
 			"QE identity": "qe_identity/untrusted_root", "QE identity signing chain": "",
-			"PCK CRL": "", "PCK CRL issuer chain": "pck_crl/untrusted_root", "root CA CRL": "root_crl/unknown_issuer",
+			"PCK CRL": "", "PCK CRL issuer chain": "pck_crl/untrusted_root", "root CA CRL": "",
+		}},
+		{"root CRL alone", func(l *lab) { l.c = &dcap.Collateral{RootCACRL: l.collateral().RootCACRL} }, change{
+			"TCB info": "", "TCB info signing chain": "", "QE identity": "", "QE identity signing chain": "", "PCK CRL": "", "PCK CRL issuer chain": "",
+			"root CA CRL": "root_crl/unknown_issuer",
 		}},
 		{"root CRL of another", func(l *lab) { l.collateral().RootCACRL = newLab(l.tb, "").collateral().RootCACRL }, change{"root CA CRL": "root_crl/signature"}},
 		{"nothing", func(l *lab) { l.c = &dcap.Collateral{} }, change{

@@ -11,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -227,6 +229,36 @@ func (c *Client) Collateral(ctx context.Context, p *dcap.Platform) (*dcap.Collat
 		return nil, err
 	}
 	return assemble(docs), nil
+}
+
+// Available gets what it can of the documents for a platform, at once, and returns what kept it from getting the others,
+// each of type *Error unless ctx ended. Without an FMSPC no TCB info is asked for.
+func (c *Client) Available(ctx context.Context, fmspc *dcap.FMSPC, ca string) (*dcap.Collateral, []error) {
+	p := &dcap.Platform{CA: ca}
+	if fmspc != nil {
+		p.FMSPC = *fmspc
+	}
+	ids, err := platformDocs(p)
+	if err != nil {
+		return &dcap.Collateral{}, []error{err}
+	}
+	docs, errs := make([]*document, len(ids)), make([]error, len(ids))
+	var wait sync.WaitGroup
+	for i, id := range ids {
+		docs[i] = &document{}
+		if fmspc == nil && id.kind == docTCBInfo {
+			continue
+		}
+		wait.Go(func() {
+			if doc, err := c.fetch(ctx, id); err == nil {
+				docs[i] = doc
+			} else {
+				errs[i] = err
+			}
+		})
+	}
+	wait.Wait()
+	return assemble(docs), slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
 // fetch gets one document, again if the service fails in a way that may pass.

@@ -90,3 +90,33 @@ func TestGreetFails(t *testing.T) {
 		t.Errorf("%d requests: a broken service is asked once", n)
 	}
 }
+
+func TestAvailable(t *testing.T) {
+	s := newService(t)
+	fmspc := s.where().FMSPC
+	all, errs := s.client(t, ClientOptions{}).Available(t.Context(), &fmspc, "platform")
+	if len(errs) != 0 {
+		t.Fatal(errs)
+	}
+	s.verify(t, all)
+	s.setFault(func(r *http.Request, a *sgxsim.Answer) {
+		if strings.HasSuffix(r.URL.Path, "/tcb") || strings.HasSuffix(r.URL.Path, "/rootcacrl") {
+			a.Status = http.StatusNotFound
+		}
+	})
+	some, errs := s.client(t, ClientOptions{}).Available(t.Context(), &fmspc, "platform")
+	var failure *Error
+	if len(errs) != 2 || !errors.As(errs[0], &failure) || failure.Kind != NotFound || !strings.Contains(errs[1].Error(), "CRL of the root CA") {
+		t.Errorf("errors %v", errs)
+	}
+	if some.TCBInfo != nil || some.TCBInfoIssuerChain != nil || some.RootCACRL != nil || some.QEIdentity == nil || some.PCKCRL == nil {
+		t.Errorf("got %d, %d, %d, %d bytes", len(some.TCBInfo), len(some.RootCACRL), len(some.QEIdentity), len(some.PCKCRL))
+	}
+	before := s.requests("tcb")
+	if c, errs := s.client(t, ClientOptions{}).Available(t.Context(), nil, "processor"); c.TCBInfo != nil || len(errs) != 1 || s.requests("tcb") != before {
+		t.Errorf("without a family: errors %v", errs)
+	}
+	if _, errs := s.client(t, ClientOptions{}).Available(t.Context(), nil, "intel"); len(errs) != 1 {
+		t.Errorf("unknown CA: errors %v", errs)
+	}
+}
