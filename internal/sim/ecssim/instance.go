@@ -288,8 +288,11 @@ func (s *Server) nextPrivateIP(vswitchID string) string {
 	return addr.String()
 }
 
-// nextPublicIP hands out addresses of the documentation ranges.
+// nextPublicIP hands out addresses of the documentation ranges, unless it is told others.
 func (s *Server) nextPublicIP() string {
+	if s.opts.PublicIP != nil {
+		return s.opts.PublicIP()
+	}
 	s.state.Sequence++
 	n := s.state.Sequence % 500
 	return fmt.Sprintf("%s.%d", []string{"198.51.100", "203.0.113"}[n/250], n%250+1)

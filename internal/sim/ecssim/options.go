@@ -55,6 +55,9 @@ type Options struct {
 	// Runner runs the commands of Cloud Assistant. Nil lets every command
 	// succeed with no output.
 	Runner Runner
+	// PublicIP gives the next machine's public address, for one that is to be
+	// reached; nil hands out addresses of the documentation ranges.
+	PublicIP func() string
 	// SoldOut are instance types that no zone has, and SoldOutZones zones that
 	// have none.
 	SoldOut, SoldOutZones []string
