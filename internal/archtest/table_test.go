@@ -50,7 +50,7 @@ var table = map[string]rule{
 		ours: []string{
 			"internal/sgxcrypto/ratls", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
 			"internal/sgxcrypto/quote", "internal/atomicfile", "internal/keysource",
-			"internal/keyserver/admission", "internal/keyserver/audit", "internal/keyserver/console",
+			"internal/keyserver/admission", "internal/keyserver/audit", "internal/keyserver/console", "internal/keyserver/earlytcb",
 			"internal/keyserver/metrics", "internal/keyserver/protocol", "internal/keyserver/statefile",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
@@ -66,7 +66,10 @@ var table = map[string]rule{
 		ours:       []string{"internal/atomicfile", "internal/keyserver/filelock"},
 		thirdParty: []string{"golang.org/x/mod/sumdb/note"},
 	},
-	"internal/keyserver/console":   {ours: []string{"internal/keyserver/admission"}},
+	"internal/keyserver/console": {ours: []string{"internal/keyserver/admission"}},
+	"internal/keyserver/earlytcb": {
+		ours: []string{"internal/keyserver/console", "internal/sgxcrypto/dcap", "internal/sgxcrypto/quote"},
+	},
 	"internal/keyserver/filelock":  {},
 	"internal/keyserver/metrics":   {},
 	"internal/keyserver/protocol":  {},

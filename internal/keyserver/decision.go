@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/earlytcb"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -200,7 +201,7 @@ func (r *record) attrs() []slog.Attr {
 	return all
 }
 
-// remember keeps the record for the status page, unless it is everyday noise.
+// remember keeps the record for the status page, unless it is everyday noise, and the platform for the early warning.
 func (s *Server) remember(r *record) {
 	d := console.Decision{
 		Time: s.now().UTC(), Peer: r.peer, ServerName: r.serverName, Rule: r.decision.Rule, Secret: r.decision.Secret,
@@ -209,6 +210,7 @@ func (s *Server) remember(r *record) {
 	switch {
 	case r.sent:
 		d.Verdict = console.VerdictSent
+		s.early.Accepted(earlytcb.Acceptance{Quote: r.evidence.Quote, Verdict: r.verdict, ServerName: r.serverName, Rule: r.decision.Rule})
 	case r.refused:
 		d.Verdict = console.VerdictRefused
 		d.Reasons = consoleReasons(r.reasons())

@@ -26,6 +26,29 @@
 // The configuration file decides who gets which key; whoever can write it can release keys. Quotes are believed when
 // package dcap says so. The collateral service is not believed, what it serves is signed. The time is this machine's.
 //
+// # Metrics
+//
+// The administrative listener (package console) serves them at /metrics. All begin with cc_keyserver_.
+//
+//	releases_total{rule}                      secrets sent
+//	refusals_total{check}                     enclaves refused, by the first failed check of the rule that came closest
+//	connections_ended_total{how}              neither sent nor refused: evicted, "secret not sent", "no verdict"
+//	handshake_duration_seconds                histogram: from accepting a connection to its verdict
+//	connections_open                          now
+//	ready                                     1 while enclaves are served
+//	audit_writable                            1 while the audit log can be written, or none is kept
+//	config_reloads_total{result}              "in force" or "refused"
+//	config_load_timestamp_seconds             when the configuration in force was loaded
+//	config_current                            0 while the file was changed and refused
+//	start_timestamp_seconds                   when the server was started
+//	certificate_expiry_timestamp_seconds      of the server's own certificate
+//	collateral_issued_timestamp_seconds{kind} of the oldest document of a kind: its age is time() minus this
+//	collateral_expiry_timestamp_seconds{kind} of the first document of a kind to expire
+//	collateral_failing_documents{kind}        whose last renewal failed
+//	tcb_early_refused_platforms{fmspc}        accepted today and refused under the early TCB set (package earlytcb)
+//	tcb_early_evaluation_number{fmspc}        of that set
+//	tcb_early_comparisons_total{result}       accepted, refused or failed
+//
 // # Configuration
 //
 // [LoadConfig] reads YAML; [Config] documents the fields. Unknown and repeated fields are refused and all problems are

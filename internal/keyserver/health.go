@@ -116,28 +116,56 @@ func (c *counts) ended(r *record) {
 	}
 }
 
-// WriteMetrics writes what Prometheus reads. No label has more values than rules, checks or kinds of documents there are,
-// and none names an enclave or a key.
+// Values of labels that are known beforehand.
+var (
+	waysToEnd     = []string{"evicted", "secret not sent", "no verdict"}
+	reloadResults = []string{"in force", "refused"}
+)
+
+// WriteMetrics writes what Prometheus reads; the package comment lists it. No label has more values than rules, checks, kinds
+// of documents or platform families there are, and none names an enclave or a key.
 func (s *Server) WriteMetrics(out io.Writer) error {
 	g := s.acquire()
 	defer s.release(g)
+	s.mu.Lock()
+	refused := s.refused
+	s.mu.Unlock()
+	truth := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
 	w := metrics.NewWriter(out)
 	const prefix = "cc_keyserver_"
 	w.Counter(prefix+"releases_total", "Secrets sent, by rule. The protocol has no acknowledgement.", "rule", &s.counts.releases)
 	w.Counter(prefix+"refusals_total", "Enclaves refused, by the first failed check of the rule that came closest.", "check", &s.counts.refusals)
 	w.Counter(prefix+"connections_ended_total", "Connections that ended with neither secret nor refusal, by how.", "how", &s.counts.ends)
 	w.Counter(prefix+"config_reloads_total", "Configurations that were read again, by result.", "result", &s.counts.reloads)
-	w.Histogram(prefix+"verdict_seconds", "Time from accepting a connection to its verdict.", &s.counts.verdicts)
+	w.Gauge(prefix+"config_load_timestamp_seconds", "When the configuration in force was loaded.", float64(g.loaded.Unix()))
+	w.Gauge(prefix+"config_current", "0 while the configuration file was changed and refused, else 1.", truth(refused == nil))
+	w.Histogram(prefix+"handshake_duration_seconds", "Time from accepting a connection to its verdict: handshake, collateral, verification.", &s.counts.verdicts)
 	open, _ := s.gate.Count()
 	w.Gauge(prefix+"connections_open", "Connections that are open.", float64(open))
-	ready := 1.0
-	if s.Ready() != nil {
-		ready = 0
-	}
-	w.Gauge(prefix+"ready", "1 while enclaves are served.", ready)
+	w.Gauge(prefix+"ready", "1 while enclaves are served.", truth(s.Ready() == nil))
+	w.Gauge(prefix+"audit_writable", "1 while the audit log can be written; without it nothing is released.", truth(s.account.err() == nil))
+	w.Gauge(prefix+"start_timestamp_seconds", "When the server was started.", float64(s.started.Unix()))
 	w.Gauge(prefix+"certificate_expiry_timestamp_seconds", "When the server's own certificate expires.", float64(g.certificate.Leaf.NotAfter.Unix()))
-	issued, expires := map[string]float64{}, map[string]float64{}
+	g.writeCollateral(w, prefix)
+	early := s.early.Figures()
+	w.Gauges(prefix+"tcb_early_refused_platforms", "Kinds of platforms accepted today and refused under the early TCB set.", "fmspc", early.Refused)
+	w.Gauges(prefix+"tcb_early_evaluation_number", "The tcbEvaluationDataNumber of the early set that platforms were compared with.", "fmspc", early.Numbers)
+	w.Counts(prefix+"tcb_early_comparisons_total", "Comparisons with the early TCB set, by result.", "result", early.Results)
+	return w.Flush()
+}
+
+func (g *generation) writeCollateral(w *metrics.Writer, prefix string) {
+	issued, expires, failing := map[string]float64{}, map[string]float64{}, map[string]float64{}
 	for _, d := range g.documents() {
+		failing[d.Kind] += 0
+		if d.Err != nil {
+			failing[d.Kind]++
+		}
 		if d.Expires.IsZero() {
 			continue
 		}
@@ -150,7 +178,7 @@ func (s *Server) WriteMetrics(out io.Writer) error {
 	}
 	w.Gauges(prefix+"collateral_issued_timestamp_seconds", "When the oldest collateral of a kind was issued.", "kind", issued)
 	w.Gauges(prefix+"collateral_expiry_timestamp_seconds", "When the first collateral of a kind expires.", "kind", expires)
-	return w.Flush()
+	w.Gauges(prefix+"collateral_failing_documents", "Collateral of a kind whose last renewal failed.", "kind", failing)
 }
 
 // Status is the account of the server at this moment, without its decisions.
@@ -174,7 +202,7 @@ func (s *Server) Status() *console.Status {
 			SHA256: hex.EncodeToString(sum[:]),
 		},
 		Rules: []console.Rule{}, Secrets: []console.Secret{},
-		Collateral: g.collateral(now), EarlyTCB: console.EarlyTCB{Platforms: []console.EarlyPlatform{}},
+		Collateral: g.collateral(now), EarlyTCB: s.early.Status(),
 	}
 	if err := s.Ready(); err != nil {
 		status.Ready = false
@@ -191,6 +219,12 @@ func (s *Server) Status() *console.Status {
 	for _, d := range status.Collateral.Documents {
 		if d.State != "good" || d.Error != "" {
 			status.Warnings = append(status.Warnings, strings.TrimSuffix(fmt.Sprintf("collateral: %s is %s: %s", d.Name, d.State, d.Error), ": "))
+		}
+	}
+	for _, p := range status.EarlyTCB.Platforms {
+		if p.Refused {
+			status.Warnings = append(status.Warnings, fmt.Sprintf("TCB early warning: platforms of FMSPC %s that rule %q accepts today are refused under the early set: update them before it comes into force",
+				p.FMSPC, p.Rule))
 		}
 	}
 	if g.cfg.Audit != nil {
@@ -282,6 +316,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	watching, stopWatching := context.WithCancel(ctx)
 	health := make(chan error)
 	s.background.Go(func() { s.monitor(watching, health) })
+	s.background.Go(func() { s.early.Run(watching) })
 
 	err := s.serve(ctx, work, l, health)
 	s.setReady(errors.New("the server is stopping"))

@@ -182,7 +182,7 @@ func TestMetrics(t *testing.T) {
 		`cc_keyserver_refusals_total{check="debug"} 1`,
 		`cc_keyserver_connections_ended_total{how="no verdict"} 1`,
 		`cc_keyserver_config_reloads_total{result="refused"} 1`,
-		`cc_keyserver_verdict_seconds_count 2`,
+		`cc_keyserver_handshake_duration_seconds_count 2`,
 		`cc_keyserver_connections_open 0`,
 		`cc_keyserver_ready 1`,
 		fmt.Sprintf("cc_keyserver_certificate_expiry_timestamp_seconds %g", float64(s.current.certificate.Leaf.NotAfter.Unix())),

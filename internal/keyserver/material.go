@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/earlytcb"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
@@ -29,6 +30,7 @@ type material struct {
 	roots       []*x509.Certificate // nil: Intel's
 	source      ratls.CollateralSource
 	cache       *pccs.Cache // nil when the source is a file
+	early       *pccs.Cache // of the early set; nil when there is none to compare with
 	ownsCache   bool        // whether destroy closes it; guarded by Server.mu
 	secrets     map[string]*Secret
 	rules       *Rules
@@ -37,8 +39,8 @@ type material struct {
 }
 
 // loadMaterial opens every file that the configuration names. The error is a *ConfigError with everything that is wrong.
-// A cache that was given serves on: collateral does not change with the rules.
-func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysource.Environ, cache *pccs.Cache) (*material, error) {
+// The caches of the former material, if it is given, serve on: collateral does not change with the rules.
+func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysource.Environ, former *material) (*material, error) {
 	m := &material{secrets: map[string]*Secret{}, warnings: c.Warnings()}
 	var k checker
 	note := func(field string, err error) {
@@ -71,8 +73,8 @@ func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysou
 	}
 	m.rules, err = NewRules(c)
 	note("rules", err)
-	if cache != nil {
-		m.cache, m.source = cache, cache
+	if former != nil && former.cache != nil {
+		m.cache, m.source, m.early = former.cache, former.cache, former.early
 	} else {
 		note("collateral", m.openSource(&c.Collateral, opts))
 	}
@@ -100,6 +102,9 @@ func (m *material) destroy() {
 	}
 	if m.ownsCache {
 		m.cache.Close()
+		if m.early != nil {
+			m.early.Close()
+		}
 	}
 }
 
@@ -143,7 +148,60 @@ func (m *material) openSource(c *CollateralConfig, opts *Options) error {
 		return err
 	}
 	m.source, m.ownsCache = m.cache, true
-	return nil
+	if client.Update == pccs.UpdateEarly {
+		return nil
+	}
+	client.Update, client.Attempts = pccs.UpdateEarly, 1
+	if cl, err = pccs.NewClient(client); err == nil {
+		// In memory alone: a directory does not tell the two sets apart.
+		m.early, err = pccs.NewCache(cl, pccs.CacheOptions{Now: opts.Now})
+	}
+	if err != nil {
+		m.cache.Close()
+		m.ownsCache = false
+	}
+	return err
+}
+
+// earlySource has the levels of the early set, and the CRLs of the standard one, which are the same.
+type earlySource struct{ standard, early *pccs.Cache }
+
+func (s earlySource) Collateral(ctx context.Context, p *dcap.Platform) (*dcap.Collateral, error) {
+	c, err := s.standard.Collateral(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	levels, err := s.early.Levels(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	c.TCBInfo, c.TCBInfoIssuerChain = levels.TCBInfo, levels.TCBInfoIssuerChain
+	c.QEIdentity, c.QEIdentityIssuerChain = levels.QEIdentity, levels.QEIdentityIssuerChain
+	return c, nil
+}
+
+// foresight is what the early warning compares platforms under.
+func (m *material) foresight() earlytcb.Setup {
+	setup := earlytcb.Setup{
+		Roots: m.roots, Explain: func(err error) console.Reason { return console.Reason(evidenceReason(err)) },
+		Judge: func(v *dcap.Verdict, serverName string) earlytcb.Judgement {
+			d := m.rules.Decide(v, serverName)
+			j := earlytcb.Judgement{Released: d.Released, Rule: d.Rule}
+			if !d.Released {
+				j.Reasons = consoleReasons((&record{decision: d}).reasons())
+			}
+			return j
+		},
+	}
+	switch {
+	case m.early != nil:
+		setup.Source = earlySource{standard: m.cache, early: m.early}
+	case m.cache != nil:
+		setup.Off = "the early set is in force: nothing stricter is known (collateral.update)"
+	default:
+		setup.Off = "no early set is at hand: collateral comes from a file"
+	}
+	return setup
 }
 
 func readSmall(path string) ([]byte, error) {

@@ -242,6 +242,7 @@ func (s *Server) replace(ctx context.Context, cfg *Config) error {
 	s.environ.Retain(func(name string) bool {
 		return slices.ContainsFunc(cfg.Secrets, func(c SecretConfig) bool { return c.Environment == name })
 	})
+	s.early.Use(g.foresight())
 	s.gate.SetLimits(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress)
 	s.announce(g)
 	return nil

@@ -14,10 +14,10 @@ import (
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/admission"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/earlytcb"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/protocol"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
-	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
 )
 
@@ -41,6 +41,7 @@ type Server struct {
 	counts  counts
 	environ *keysource.Environ
 	recent  console.Recent
+	early   *earlytcb.Watch
 	started time.Time
 
 	pulse      pulse
@@ -82,7 +83,7 @@ func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) 
 		opts: opts, log: opts.Log, now: opts.Now,
 		gate:  admission.New(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
 		ready: errors.New("the server has not started to listen"),
-		pulse: defaultPulse, started: opts.Now(), environ: keysource.NewEnviron(),
+		pulse: defaultPulse, started: opts.Now(), early: earlytcb.New(opts.Log, opts.Now), environ: keysource.NewEnviron(),
 	}
 	g, err := s.prepare(ctx, cfg, nil)
 	if err != nil {
@@ -95,6 +96,9 @@ func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) 
 		return nil, err
 	}
 	s.current = g
+	s.early.Use(g.foresight())
+	s.counts.ends.Expect(waysToEnd...)
+	s.counts.reloads.Expect(reloadResults...)
 	s.announce(g)
 	if err := s.account.loaded(cfg, nil); err != nil {
 		s.Close()
@@ -105,12 +109,12 @@ func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) 
 
 // prepare loads a configuration; old, if any, is the one that it follows.
 func (s *Server) prepare(ctx context.Context, cfg *Config, old *generation) (*generation, error) {
-	var cache *pccs.Cache
+	var former *material
 	// With a CA file there may be new content under the old name.
 	if old != nil && cfg.Collateral == old.cfg.Collateral && cfg.Collateral.CA == "" {
-		cache = old.cache
+		former = old.material
 	}
-	m, err := loadMaterial(ctx, cfg, &s.opts, s.environ, cache)
+	m, err := loadMaterial(ctx, cfg, &s.opts, s.environ, former)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +127,7 @@ func (s *Server) announce(g *generation) {
 		s.log.Warn("configuration permits more than the strict: " + w)
 	}
 	for _, r := range g.cfg.Rules {
+		s.counts.releases.Expect(r.Name)
 		secret := g.secrets[r.Secret]
 		s.log.Info("rule in force", "rule", r.Name, "secret", secret.name, "key_fingerprint", secret.fingerprint,
 			"encoding", secret.encoding, "tcb_accept", r.TCB.Accept, "allow_debug", r.AllowDebug)

@@ -18,7 +18,7 @@ import (
 )
 
 // maxSeries bounds the values of a counter's label.
-const maxSeries = 200
+const maxSeries = 1000
 
 // other is the value under which all values beyond the limit are counted.
 const other = "other"
@@ -40,6 +40,20 @@ func (c *Counter) Inc(value string) {
 		value = other
 	}
 	c.values[value]++
+}
+
+// Expect makes values known before their first event, so that they are written as 0 and a first event is seen as an increase.
+func (c *Counter) Expect(values ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.values == nil {
+		c.values = map[string]uint64{}
+	}
+	for _, value := range values {
+		if _, known := c.values[value]; !known && len(c.values) < maxSeries {
+			c.values[value] = 0
+		}
+	}
 }
 
 // Value is how many events of a value were counted.
@@ -106,8 +120,12 @@ func (w *Writer) head(name, kind, help string) {
 
 // Counter writes a counter; label is the name of its label.
 func (w *Writer) Counter(name, help, label string, c *Counter) {
+	w.Counts(name, help, label, c.snapshot())
+}
+
+// Counts writes a counter that somebody else keeps.
+func (w *Writer) Counts(name, help, label string, values map[string]uint64) {
 	w.head(name, "counter", help)
-	values := c.snapshot()
 	for _, value := range slices.Sorted(maps.Keys(values)) {
 		_, _ = fmt.Fprintf(w.w, "%s{%s=\"%s\"} %d\n", name, label, escape(value, true), values[value])
 	}

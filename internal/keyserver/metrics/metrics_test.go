@@ -85,6 +85,27 @@ func TestSeriesAreBounded(t *testing.T) {
 	}
 }
 
+func TestExpectedValues(t *testing.T) {
+	var c Counter
+	c.Inc("b")
+	c.Expect("a", "b")
+	var out bytes.Buffer
+	w := NewWriter(&out)
+	w.Counter("c_total", "Events.", "l", &c)
+	if err := w.Flush(); err != nil || !strings.HasSuffix(out.String(), "c_total{l=\"a\"} 0\nc_total{l=\"b\"} 1\n") {
+		t.Errorf("%v: %s", err, &out)
+	}
+	for i := range 2 * maxSeries {
+		c.Expect(fmt.Sprint(i))
+	}
+	if n := len(c.snapshot()); n != maxSeries {
+		t.Errorf("%d series", n)
+	}
+	if c.Value("b") != 1 || c.Value("nobody") != 0 {
+		t.Error("values")
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	var c Counter
 	var h Histogram

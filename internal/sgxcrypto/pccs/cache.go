@@ -117,6 +117,20 @@ func (c *Cache) Collateral(ctx context.Context, p *dcap.Platform) (*dcap.Collate
 	return assemble(docs), nil
 }
 
+// Levels returns the documents that an update replaces, TCB info and QE identity, without the CRLs, which are the same for
+// all. The error is of type *Error unless ctx ended.
+func (c *Cache) Levels(ctx context.Context, p *dcap.Platform) (*dcap.Collateral, error) {
+	ids, err := platformDocs(p)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := c.getAll(ctx, ids[:2])
+	if err != nil {
+		return nil, err
+	}
+	return assemble([]*document{docs[0], docs[1], {}, {}}), nil
+}
+
 // URL is the base address of the service behind the cache.
 func (c *Cache) URL() string { return c.client.URL() }
 

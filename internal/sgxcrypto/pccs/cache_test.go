@@ -490,3 +490,30 @@ func TestClockSetBack(t *testing.T) {
 		t.Errorf("%d requests, want 8", n)
 	}
 }
+
+// TestLevels: the documents of an update come alone, and without the CRLs.
+func TestLevels(t *testing.T) {
+	s := newService(t)
+	c := newCache(t, s, CacheOptions{})
+	levels, err := c.Levels(t.Context(), s.where())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.total(); n != 2 {
+		t.Errorf("it took %d requests, want 2", n)
+	}
+	if levels.PCKCRL != nil || levels.RootCACRL != nil || levels.PCKCRLIssuerChain != nil {
+		t.Error("there are CRLs")
+	}
+	whole := c.mustGet(t, s.where())
+	whole.TCBInfo, whole.TCBInfoIssuerChain = levels.TCBInfo, levels.TCBInfoIssuerChain
+	whole.QEIdentity, whole.QEIdentityIssuerChain = levels.QEIdentity, levels.QEIdentityIssuerChain
+	s.verify(t, whole)
+	if _, err := c.Levels(t.Context(), nil); err == nil {
+		t.Error("no platform has levels")
+	}
+	c.Close()
+	if _, err := c.Levels(t.Context(), s.where()); err == nil {
+		t.Error("a closed cache has levels")
+	}
+}
