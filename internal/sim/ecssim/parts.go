@@ -11,6 +11,9 @@ import (
 
 var partActions = map[string]func(*Server, *call) (reply, error){
 	"DescribeDisks":           describeDisks,
+	"AttachDisk":              attachDisk,
+	"DetachDisk":              detachDisk,
+	"ReplaceSystemDisk":       replaceSystemDisk,
 	"DescribeInstanceRamRole": describeInstanceRAMRole,
 	"AttachInstanceRamRole":   attachInstanceRAMRole,
 	"DetachInstanceRamRole":   detachInstanceRAMRole,
@@ -106,6 +109,60 @@ func diskReply(i *instance, d disk, kind string) reply {
 		"ImageId": image, "DeleteWithInstance": !d.Kept, "Portable": kind == "data", "Description": "", "Tags": tagReply(nil, "TagKey", "TagValue"),
 		"EnableAutoSnapshot": false, "AutoSnapshotPolicyId": "", "StorageSetId": "", "ProvisionedIops": 0, "BurstingEnabled": false,
 	}
+}
+
+// detachDisk takes a data disk off an instance; it stays in the account.
+func detachDisk(s *Server, c *call) (reply, error) {
+	i, err := s.instance(c, c.params["InstanceId"])
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(i.DataDisks, func(d disk) bool { return d.ID == c.params["DiskId"] })
+	if at < 0 {
+		return nil, refuse(http.StatusNotFound, "InvalidDiskId.NotFound", "The specified disk is not a data disk of the instance.")
+	}
+	d := i.DataDisks[at]
+	s.state.Disks[d.ID] = &d
+	i.DataDisks = slices.Delete(slices.Clone(i.DataDisks), at, at+1)
+	return reply{}, nil
+}
+
+// attachDisk puts a disk that was detached on an instance.
+func attachDisk(s *Server, c *call) (reply, error) {
+	i, err := s.instance(c, c.params["InstanceId"])
+	if err != nil {
+		return nil, err
+	}
+	d := s.state.Disks[c.params["DiskId"]]
+	if d == nil {
+		return nil, refuse(http.StatusNotFound, "InvalidDiskId.NotFound", "The specified disk does not exist, or is not detached.")
+	}
+	free := 'b'
+	for slices.ContainsFunc(i.DataDisks, func(o disk) bool { return o.Device == "/dev/xvd"+string(free) }) {
+		free++
+	}
+	d.Device, d.Kept = "/dev/xvd"+string(free), c.params["DeleteWithInstance"] != "true"
+	i.DataDisks = append(slices.Clone(i.DataDisks), *d)
+	delete(s.state.Disks, d.ID)
+	return reply{}, nil
+}
+
+// replaceSystemDisk gives a stopped instance another image: what was on its
+// disk is lost, and the instance keeps its id.
+func replaceSystemDisk(s *Server, c *call) (reply, error) {
+	i, err := s.instance(c, c.params["InstanceId"])
+	if err != nil {
+		return nil, err
+	}
+	img, err := findImage(c.params["ImageId"])
+	if err != nil {
+		return nil, err
+	}
+	if i.Status != "Stopped" {
+		return nil, wrongStatus()
+	}
+	i.ImageID, i.Disk.ID = img.ID, s.state.id("d")
+	return reply{"DiskId": i.Disk.ID}, nil
 }
 
 func describeInstanceRAMRole(s *Server, c *call) (reply, error) {

@@ -18,6 +18,7 @@ type state struct {
 	VSwitches   map[string]*vswitch
 	Groups      map[string]*group
 	Instances   map[string]*instance
+	Disks       map[string]*disk // that belong to no instance
 	KeyPairs    map[string]*keyPair
 	Invocations map[string]*invocation
 	Tokens      map[string]*tokenUse
@@ -27,7 +28,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		VPCs: map[string]*vpc{}, VSwitches: map[string]*vswitch{}, Groups: map[string]*group{}, Instances: map[string]*instance{},
-		KeyPairs: map[string]*keyPair{}, Invocations: map[string]*invocation{}, Tokens: map[string]*tokenUse{}, Sessions: map[string]*tempKey{},
+		Disks: map[string]*disk{}, KeyPairs: map[string]*keyPair{}, Invocations: map[string]*invocation{}, Tokens: map[string]*tokenUse{}, Sessions: map[string]*tempKey{},
 	}
 }
 
