@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphopt"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
 )
 
@@ -17,6 +21,8 @@ type modelConvert struct {
 	source, exportDir string
 	version           int64
 	inputs, outputs   string
+	optimize          bool
+	report            string
 }
 
 func newModelConvertCommand(u *ui) *cobra.Command {
@@ -26,8 +32,11 @@ func newModelConvertCommand(u *ui) *cobra.Command {
 		Short: "Make a SavedModel of a frozen graph, as TensorFlow Serving loads it",
 		Long: `convert wraps the frozen graph FILE (binary or text) as DIR/N/saved_model.pb. A
 binary graph's bytes stay as they are; the signature's dtypes and shapes are read
-from it. The
-version directory appears complete or not at all, so a server that polls DIR
+from it. With --optimize the graph is rewritten for inference: what the
+outputs do not need goes, Identity and CheckNumerics nodes are taken out, and
+batch normalisations are folded into the convolutions before them. What cannot
+be folded without changing an answer is left; --report tells each such node and
+why. The version directory appears complete or not at all, so a server that polls DIR
 never loads half a model. A version that exists is left alone; it is no error
 if it has the same bytes.
 
@@ -50,6 +59,8 @@ only where it does not follow from the graph.`,
 	cmd.Flags().Int64Var(&f.version, "model-version", 1, "version of the model: the directory below DIR")
 	cmd.Flags().StringVar(&f.inputs, "inputs", savedmodel.DefaultInputKey, "tensors that requests give, separated by commas")
 	cmd.Flags().StringVar(&f.outputs, "outputs", savedmodel.DefaultOutputKey, "tensors that responses give, separated by commas")
+	cmd.Flags().BoolVar(&f.optimize, "optimize", false, "rewrite the graph for inference: fewer nodes, the same answers but for rounding")
+	cmd.Flags().StringVar(&f.report, "report", "", "file for what --optimize did and left, as JSON; - prints it in place of the result")
 	require(cmd, "import-path", "export-dir")
 	u.jsonFlag(cmd)
 	return cmd
@@ -59,7 +70,10 @@ func (f *modelConvert) run(ctx context.Context, u *ui) error {
 	if f.version < 0 {
 		return usagef("--model-version %d is negative", f.version)
 	}
-	spec := deploy.SavedModelSpec{Source: f.source, ExportDir: f.exportDir, Version: f.version}
+	if f.report != "" && !f.optimize {
+		return usagef("--report tells what --optimize did: give both or neither")
+	}
+	spec := deploy.SavedModelSpec{Source: f.source, ExportDir: f.exportDir, Version: f.version, Optimize: f.optimize}
 	for _, side := range []struct {
 		flag, value string
 		into        *[]savedmodel.TensorSpec
@@ -83,6 +97,9 @@ func (f *modelConvert) run(ctx context.Context, u *ui) error {
 	if !model.Written {
 		u.note("%s has the same content already", model.File)
 	}
+	if err := f.writeReport(u, model.Optimization); err != nil || f.report == "-" {
+		return err
+	}
 	return u.report(model, func(w io.Writer) error {
 		p := printer{w: w}
 		p.row("file", "%s", model.File)
@@ -94,8 +111,68 @@ func (f *modelConvert) run(ctx context.Context, u *ui) error {
 		for _, t := range model.Outputs {
 			p.row("output", "%s\t%s\t%s\t%s", t.Key, t.Tensor, t.DType, t.Shape)
 		}
+		printOptimization(&p, model.Optimization)
 		return p.err
 	})
+}
+
+// writeReport writes what the optimisation did to where --report says.
+func (f *modelConvert) writeReport(u *ui, report *graphopt.Report) error {
+	if f.report == "" {
+		return nil
+	}
+	data, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	data = append(data, '\n')
+	if f.report == "-" {
+		_, err = u.out.Write(data)
+	} else {
+		err = atomicfile.WriteFile(f.report, data, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// passTexts say what a pass changed.
+var passTexts = map[string]string{
+	"prune":  "%d nodes that the signature does not need removed",
+	"splice": "%d Identity and CheckNumerics nodes taken out",
+	"fold":   "%d batch normalisations folded",
+	"sweep":  "%d nodes removed that nothing reads any more",
+}
+
+func printOptimization(p *printer, r *graphopt.Report) {
+	if r == nil {
+		return
+	}
+	for _, pass := range r.Passes {
+		p.row(pass.Name, passTexts[pass.Name], pass.Changed)
+	}
+	p.row("optimised", "%d of %d nodes, %d of %d bytes", r.NodesAfter, r.NodesBefore, r.BytesAfter, r.BytesBefore)
+	for _, pass := range r.Passes {
+		for i, left := range pass.Left {
+			if i == maxPrinted {
+				p.row("", "and %d more; --report lists them", len(pass.Left)+pass.More-maxPrinted)
+				break
+			}
+			p.row("left", "%s", leftText(left))
+		}
+	}
+}
+
+func leftText(l graphopt.Left) string {
+	text := l.Reason
+	if l.Node != "" {
+		text = fmt.Sprintf("%s %q: %s", l.Op, l.Node, text)
+	}
+	if l.Guard != "" {
+		text += " (" + l.Guard + ")"
+	}
+	return text
 }
 
 // explainConvert adds what can be done about a failure.

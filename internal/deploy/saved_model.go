@@ -44,6 +44,8 @@ type SavedModelSpec struct {
 	// Inputs and Outputs are the tensors of the signature; see
 	// [savedmodel.Options].
 	Inputs, Outputs []savedmodel.TensorSpec
+	// Optimize rewrites the graph for inference.
+	Optimize bool
 	// Progress is told how many more bytes are written.
 	Progress func(n int64)
 	// Client fetches a source that is a URL; see [FetchSpec].
@@ -62,6 +64,10 @@ type SavedModel struct {
 	SHA256  string `json:"sha256"` // of the file; empty before it is made. Not for a state: it would confirm guesses.
 	Digest  string `json:"-"`      // keyed, for a state; empty without a key
 	Written bool   `json:"written"`
+}
+
+func (s SavedModelSpec) options() savedmodel.Options {
+	return savedmodel.Options{Inputs: s.Inputs, Outputs: s.Outputs, Optimize: s.Optimize}
 }
 
 // VersionDir is the directory that is published.
@@ -200,7 +206,7 @@ func (s SavedModelSpec) convert(ctx context.Context, f func(*conversion) error) 
 	if err != nil {
 		return fail(err)
 	}
-	c, err := savedmodel.Prepare(graph, size, savedmodel.Options{Inputs: s.Inputs, Outputs: s.Outputs})
+	c, err := savedmodel.Prepare(graph, size, s.options())
 	if err != nil {
 		return fail(err)
 	}

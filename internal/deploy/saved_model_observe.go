@@ -104,7 +104,7 @@ func (s SavedModelSpec) compareRemote(ctx context.Context) error {
 	if err := checkSHA256(ctx, graph, s.SourceSHA256); err != nil {
 		return changed(err)
 	}
-	c, err := savedmodel.Prepare(graph, graph.Size(), savedmodel.Options{Inputs: s.Inputs, Outputs: s.Outputs})
+	c, err := savedmodel.Prepare(graph, graph.Size(), s.options())
 	if err != nil {
 		return changed(err)
 	}

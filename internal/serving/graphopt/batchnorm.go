@@ -160,10 +160,26 @@ func (o *optimizer) isScalar(e graphwire.Edge) bool {
 }
 
 // constant finds a float32 tensor in the graph, through Identity nodes that were
-// not spliced.
+// not spliced, and through Reshape and Squeeze, which leave the elements as they
+// are.
 func (o *optimizer) constant(e graphwire.Edge, what string) (constant, error) {
-	for e.Port == 0 && !o.fed[e] && o.nodes[e.Node].op == "Identity" && len(o.nodes[e.Node].inputs) == 1 {
-		e = o.nodes[e.Node].inputs[0]
+	var reshaped []graphwire.Shape
+	for e.Port == 0 && !o.fed[e] && o.nodes[e.Node].made == nil {
+		n := &o.nodes[e.Node]
+		if n.op != "Reshape" && n.op != "Squeeze" && n.op != "Identity" || len(n.inputs) == 0 || n.inputs[len(n.inputs)-1].Port == graphwire.ControlPort {
+			break
+		}
+		if n.op != "Identity" && len(reshaped) == 0 {
+			shape, err := o.reshaped(n, e.Node)
+			if err != nil {
+				return constant{}, err
+			}
+			if !shape.Known {
+				break
+			}
+			reshaped = append(reshaped, shape)
+		}
+		e = n.inputs[0]
 	}
 	n := &o.nodes[e.Node]
 	switch {
@@ -191,7 +207,62 @@ func (o *optimizer) constant(e graphwire.Edge, what string) (constant, error) {
 	if !ok || !isFloat {
 		return constant{}, refuse("G5", "its %s is %s, and only float32 is folded", what, t.DType)
 	}
-	return constant{t.Shape, floats}, nil
+	shape := t.Shape
+	for _, s := range reshaped {
+		if count, ok := s.Elements(); !ok || count != floats.Count {
+			return constant{}, refuse("", "its %s has the shape %s before and %s after a Reshape", what, t.Shape, s)
+		}
+		shape = s
+	}
+	return constant{shape, floats}, nil
+}
+
+// reshaped is the shape that a Reshape or Squeeze gives, unknown if that does not
+// follow from constants. A Squeeze of all but the last dimension is the only one
+// that exporters write behind a Reshape.
+func (o *optimizer) reshaped(n *node, i int32) (graphwire.Shape, error) {
+	if n.op == "Squeeze" {
+		from := n.inputs[0]
+		inner := &o.nodes[from.Node]
+		if from.Port != 0 || o.fed[from] || inner.op != "Reshape" || inner.made != nil {
+			return graphwire.Shape{}, nil
+		}
+		shape, err := o.reshaped(inner, from.Node)
+		if err != nil || !shape.Known || len(shape.Dims) != 4 {
+			return graphwire.Shape{}, err
+		}
+		a, err := o.g.ReadAttrs(&o.g.Nodes[i])
+		if err != nil {
+			return graphwire.Shape{}, err
+		}
+		axes, err := a.Ints("squeeze_dims")
+		all := len(axes) == 0 && shape.Dims[3] != 1 // every dimension of 1
+		if err != nil || !all && !slices.Equal(axes, []int64{0, 1, 2}) || !slices.Equal(shape.Dims[:3], []int64{1, 1, 1}) {
+			return graphwire.Shape{}, err
+		}
+		return graphwire.ShapeOf(shape.Dims[3]), nil
+	}
+	if len(n.inputs) != 2 {
+		return graphwire.Shape{}, nil
+	}
+	target := n.inputs[1]
+	c := &o.nodes[target.Node]
+	if target.Port != 0 || o.fed[target] || c.op != "Const" || c.made != nil {
+		return graphwire.Shape{}, nil
+	}
+	a, err := o.g.ReadAttrs(&o.g.Nodes[target.Node])
+	if err != nil {
+		return graphwire.Shape{}, err
+	}
+	t, ok, err := a.Tensor("value")
+	if err != nil || !ok {
+		return graphwire.Shape{}, err
+	}
+	dims, ok, err := t.Ints()
+	if err != nil || !ok || slices.ContainsFunc(dims, func(d int64) bool { return d < 0 }) {
+		return graphwire.Shape{}, err
+	}
+	return graphwire.ShapeOf(dims...), nil
 }
 
 // match finds the convolution before a normalisation and everything that folding
@@ -238,8 +309,11 @@ func (o *optimizer) match(i int32, ops operands) (*candidate, error) {
 	return c, nil
 }
 
+// vector wants one value a channel. Dimensions of 1 before that are no matter
+// where a tensor of four dimensions is broadcast.
 func (c *candidate) vector(what string, v *constant) error {
-	if !v.shape.Known || len(v.shape.Dims) != 1 || v.shape.Dims[0] != c.channels {
+	dims := v.shape.Dims
+	if rank := len(dims); rank == 0 || rank > 4 || dims[rank-1] != c.channels || v.floats.Count != c.channels {
 		return refuse("", "its %s has the shape %s, the convolution has %d channels", what, v.shape, c.channels)
 	}
 	return nil

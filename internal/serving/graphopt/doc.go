@@ -7,7 +7,8 @@
 // colocation edges are followed. An input in the middle of the graph becomes a
 // Placeholder, and what computed it goes.
 //
-// splice takes out Identity and CheckNumerics nodes. A CheckNumerics fails a
+// splice takes out Identity and CheckNumerics nodes, and the waiting for what is
+// there from the beginning, such as constants. A CheckNumerics fails a
 // request whose numbers are not finite; without it the answer has them.
 //
 // fold moves batch normalisations into the weights of the convolution before

@@ -1,8 +1,8 @@
 package graphopt
 
 import (
-	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -78,7 +78,7 @@ func (o *optimizer) layout() ([]part, int64, error) {
 		case !n.kept:
 		case n.made != nil:
 			l.make(n)
-		case sameEdges(n.inputs, from.Inputs):
+		case slices.Equal(n.inputs, from.Inputs):
 			l.copy(from.Field, from.End)
 		default:
 			if err := l.rewire(from, n); err != nil {
@@ -88,15 +88,6 @@ func (o *optimizer) layout() ([]part, int64, error) {
 	}
 	l.copy(pos, o.g.End)
 	return l.parts, l.size, nil
-}
-
-func sameEdges(a, b []graphwire.Edge) bool {
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // make writes a new node.
@@ -122,25 +113,24 @@ func (l *layouter) make(n *node) {
 	l.weights(f)
 }
 
-// rewire copies a node of the file with other inputs. As many inputs as before
-// are in the same places, and everything else stays as it is.
+// rewire copies a node of the file with other inputs, which come where the first
+// one was. Everything else stays as it is.
 func (l *layouter) rewire(from *graphwire.Node, n *node) error {
 	body := layouter{o: l.o}
-	pos, input := from.Start, 0
+	pos, first := from.Start, true
 	m := graphwire.NewMessage(l.o.g.W, "NodeDef "+n.name, from.Start, from.End)
 	err := m.Each(func(f graphwire.Field) error {
 		if f.Num != graphwire.NodeInput {
 			return nil
 		}
-		if input == len(n.inputs) {
-			return fmt.Errorf("node %q was changed while it was read", n.name)
+		body.copy(pos, f.Start)
+		pos = f.End()
+		if first {
+			first = false
+			for _, e := range n.inputs {
+				body.bytes(graphwire.AppendString(nil, graphwire.NodeInput, l.text(e)))
+			}
 		}
-		if e := n.inputs[input]; e != from.Inputs[input] {
-			body.copy(pos, f.Start)
-			body.bytes(graphwire.AppendString(nil, graphwire.NodeInput, l.text(e)))
-			pos = f.End()
-		}
-		input++
 		return nil
 	})
 	if err != nil {

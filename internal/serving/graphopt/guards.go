@@ -33,7 +33,6 @@ var allGuards = guards{
 	splice: []spliceGuard{
 		{"G10", refuseEnds},
 		{"waits", refuseWaiting},
-		{"awaited", refuseAwaited},
 		{"placed", refusePlaced},
 		{"port", refusePorts},
 	},
@@ -65,13 +64,6 @@ func refuseWaiting(o *optimizer, i int32) string {
 		if e.Port == graphwire.ControlPort {
 			return "it waits for another node"
 		}
-	}
-	return ""
-}
-
-func refuseAwaited(o *optimizer, i int32) string {
-	if o.uses.control[i] > 0 {
-		return "another node waits for it"
 	}
 	return ""
 }

@@ -45,7 +45,7 @@ type Pass struct {
 type Left struct {
 	Node   string `json:"node"`
 	Op     string `json:"op"`
-	Guard  string `json:"guard,omitempty"` // G1 to G11 where it is one of those
+	Guard  string `json:"guard,omitempty"` // G1 to G11, or a word where the rule has no number
 	Reason string `json:"reason"`
 }
 

@@ -2,6 +2,7 @@ package graphopt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
@@ -201,7 +202,7 @@ func TestFold(t *testing.T) {
 		"float_val":           graphtest.Graph(x3, graphtest.Node("w", "Const", nil, graphtest.TypeAttr("dtype", graphtest.Float32), graphtest.FloatValAttr("value", graphtest.Dims(1, 1, 3, 4), 1, 2, 3, 0.5)), stats, plain, fused("FusedBatchNormV3", "bn", "conv", "", noTraining)),
 		"default epsilon":     base(plain, graphtest.Node("bn", "FusedBatchNormV3", []string{"conv", "gamma", "beta", "mean", "variance"}, tFloat, noTraining)),
 		"G7: port 0 by name":  base(conv("conv", "x:0", "w:0"), fused("FusedBatchNormV3", "bn", "conv:0", "", noTraining)),
-		"kept control inputs": base(graphtest.Node("init", "NoOp", nil), plain, graphtest.Node("bn", "FusedBatchNormV3", []string{"conv", "gamma", "beta", "mean", "variance", "^init"}, tFloat, graphtest.FloatAttr("epsilon", 0.001), noTraining)),
+		"kept control inputs": base(graphtest.Node("init", "NoOp", []string{"^x"}), plain, graphtest.Node("bn", "FusedBatchNormV3", []string{"conv", "gamma", "beta", "mean", "variance", "^init"}, tFloat, graphtest.FloatAttr("epsilon", 0.001), noTraining)),
 	}
 	for name, data := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -327,8 +328,6 @@ func guardCases() map[string]guardCase {
 			nil, []string{"y"}, nil, "it is an input or output of the signature", false},
 		"Identity is fed": {"G10", 1, graphtest.Graph(x3, relu("r", "x"), graphtest.Node("id", "Identity", []string{"r", "^x"}, tFloat), graphtest.Node("a", "Identity", []string{"id"}, tFloat), relu("y", "a")),
 			[]string{"x", "a"}, []string{"y"}, map[string]array{"x:0": feedOf(2, 4, 4, 3), "a:0": apply(feedOf(2, 4, 4, 3), func(x float64) float64 { return 5 - x })}, "it is an input or output of the signature", true},
-		"Identity is awaited": {"awaited", 1, graphtest.Graph(x3, graphtest.Node("id", "Identity", []string{"x"}, tFloat), graphtest.Node("y", "Relu", []string{"x", "^id"}, tFloat)),
-			nil, []string{"y"}, nil, "another node waits for it", false},
 		"an output it does not have": {"port", 1, graphtest.Graph(x3, graphtest.Node("id", "Identity", []string{"x"}, tFloat), graphtest.Node("y", "Relu", []string{"x"}, tFloat), relu("z", "id:1")),
 			nil, []string{"y", "z"}, nil, "an output is read that it does not have", false},
 	}
@@ -584,7 +583,7 @@ func TestSplice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := graphtest.Node("y", "AddN", []string{"x", "x:0", "x", "^x"}, graphtest.IntAttr("N", 3), tFloat)
+	want := graphtest.Node("y", "AddN", []string{"x", "x", "x"}, graphtest.IntAttr("N", 3), tFloat)
 	want = graphtest.Graph(x3, graphtest.Bytes(1, append(slices.Clone(want[2:]), future...)), graphtest.Node("d", "Identity", []string{"x", "^x"}, tFloat), graphtest.Node("z", "AddN", []string{"d", "y"}, tFloat))
 	if !bytes.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -596,6 +595,74 @@ func TestSplice(t *testing.T) {
 	placed := graphtest.Graph(x3, graphtest.Node("a", "Identity", []string{"x"}, tFloat), graphtest.Node("y", "Relu", []string{"a"}, tFloat, graphtest.TextsAttr("_class", "loc:@a")))
 	if got, report, err := run(t, placed, []string{"x"}, []string{"y"}, allGuards); err != nil || !bytes.Equal(got, placed) || report.Passes[1].Left[0].Guard != "placed" {
 		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// TestDropWaits has what converters of TensorFlow 2 write: one node that waits
+// for every weight, and an output that waits for it.
+func TestDropWaits(t *testing.T) {
+	head := graphtest.Graph(x3, vector("w", 1, 2, 3), graphtest.Node("read", "Identity", []string{"w"}, tFloat))
+	data := graphtest.Graph(head, graphtest.Node("sum", "AddV2", []string{"x", "read"}, tFloat),
+		graphtest.Node("all", "NoOp", []string{"^read"}), graphtest.Node("y", "Identity", []string{"sum", "^all"}, tFloat))
+	want := graphtest.Graph(x3, vector("w", 1, 2, 3), graphtest.Node("sum", "AddV2", []string{"x", "w"}, tFloat), graphtest.Node("y", "Identity", []string{"sum"}, tFloat))
+	if got, _, err := run(t, data, []string{"x"}, []string{"y"}, allGuards); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q, %v", got, want, err)
+	}
+	// What computes, prints or is fed is waited for, through an Identity too.
+	for name, tt := range map[string]struct{ graph, want []byte }{
+		"computed": {
+			graphtest.Graph(head, graphtest.Node("r", "Print", []string{"x"}, tFloat), graphtest.Node("id", "Identity", []string{"r"}, tFloat), graphtest.Node("y", "AddV2", []string{"x", "read", "^id", "^r"}, tFloat)),
+			graphtest.Graph(x3, vector("w", 1, 2, 3), graphtest.Node("r", "Print", []string{"x"}, tFloat), graphtest.Node("y", "AddV2", []string{"x", "w", "^r"}, tFloat)),
+		},
+		"fed": {
+			graphtest.Graph(x3, graphtest.Node("id", "Identity", []string{"x"}, tFloat), graphtest.Node("y", "AddV2", []string{"x", "id", "^id"}, tFloat), graphtest.Node("z", "Relu", []string{"y", "^x"}, tFloat)),
+			graphtest.Graph(x3, graphtest.Node("y", "AddV2", []string{"x", "x"}, tFloat), graphtest.Node("z", "Relu", []string{"y", "^x"}, tFloat)),
+		},
+	} {
+		output := map[string]string{"computed": "y", "fed": "z"}[name]
+		if got, _, err := run(t, tt.graph, []string{"x"}, []string{output}, allGuards); err != nil || !bytes.Equal(got, tt.want) {
+			t.Errorf("%s: got  %q\nwant %q, %v", name, got, tt.want, err)
+		}
+	}
+}
+
+// TestReshapedVectors is how Keras writes a normalisation whose axis is given: the
+// statistics have four dimensions, the bias is made to and back.
+func TestReshapedVectors(t *testing.T) {
+	ints := func(name string, v ...uint32) []byte {
+		var content []byte
+		for _, x := range v {
+			content = binary.LittleEndian.AppendUint32(content, x)
+		}
+		return graphtest.Const(name, graphtest.Int32, graphtest.Dims(int64(len(v))), content)
+	}
+	reshape := func(name string) []byte { return graphtest.Node("r"+name, "Reshape", []string{name, "to"}, tFloat) }
+	base := func(squeeze ...int64) []byte {
+		return graphtest.Graph(x3, filter("w", 3, 3, 3, 4), statistics("", 4), vector("b", ramp(4, 0.7, 0.2)...), ints("to", 1, 1, 1, 4),
+			reshape("gamma"), reshape("beta"), reshape("mean"), reshape("variance"), reshape("b"),
+			graphtest.Node("flat", "Squeeze", []string{"rb"}, tFloat, graphtest.IntsAttr("squeeze_dims", squeeze...)),
+			conv("conv", "x", "w"), graphtest.Node("bias", "BiasAdd", []string{"conv", "flat"}, tFloat), decomposed("AddV2", "bn", "bias", "r"))
+	}
+	if _, report, err := run(t, base(), []string{"x"}, []string{"bn"}, allGuards); err != nil || report.Passes[2].Changed != 1 {
+		t.Errorf("a Squeeze of all: %+v, %v", report.Passes[2], err)
+	}
+	data := base(0, 1, 2)
+	got, report, err := run(t, data, []string{"x"}, []string{"bn"}, allGuards)
+	if err != nil || report.Passes[2].Changed != 1 {
+		t.Fatal(report, err)
+	}
+	// The evaluator knows neither; the vectors alone are the same graph.
+	flat := graphtest.Graph(x3, filter("w", 3, 3, 3, 4), statistics("", 4), vector("b", ramp(4, 0.7, 0.2)...), conv("conv", "x", "w"),
+		graphtest.Node("bias", "BiasAdd", []string{"conv", "b"}, tFloat), decomposed("AddV2", "bn", "bias", ""))
+	if d, err := compare(t, flat, got, []string{"bn"}, feeds); err != nil || d > tolerance {
+		t.Errorf("difference %g, %v", d, err)
+	}
+	if _, report, err = run(t, base(0, 1), []string{"x"}, []string{"bn"}, allGuards); err != nil || report.Passes[2].Changed != 0 {
+		t.Errorf("another Squeeze: %+v, %v", report.Passes[2], err)
+	}
+	other := bytes.ReplaceAll(data, binary.LittleEndian.AppendUint32([]byte{1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0}, 4), binary.LittleEndian.AppendUint32([]byte{1, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0}, 1))
+	if _, report, err = run(t, other, []string{"x"}, []string{"bn"}, allGuards); err != nil || report.Passes[2].Changed != 0 {
+		t.Errorf("another dimension: %+v, %v", report.Passes[2], err)
 	}
 }
 

@@ -11,6 +11,7 @@ func (o *optimizer) splice(p *Pass) error {
 	if o.refuseGraph(p) {
 		return nil
 	}
+	o.dropWaits()
 	o.countUses()
 	spliced := make([]bool, len(o.nodes))
 	for i := range o.nodes {
@@ -31,16 +32,24 @@ func (o *optimizer) splice(p *Pass) error {
 		if !n.kept || spliced[i] {
 			continue
 		}
-		own := false
-		for j, e := range n.inputs {
-			if e.Port != 0 || !spliced[e.Node] {
-				continue
-			}
-			if !own { // the index keeps its own
-				n.inputs, own = slices.Clone(n.inputs), true
-			}
-			n.inputs[j] = o.source(e, spliced, target)
+		reads := func(e graphwire.Edge) bool { return spliced[e.Node] && e.Port <= 0 }
+		if !slices.ContainsFunc(n.inputs, reads) {
+			continue
 		}
+		var inputs []graphwire.Edge // the index keeps its own
+		for _, e := range n.inputs {
+			if reads(e) {
+				from := o.source(graphwire.Edge{Node: e.Node}, spliced, target)
+				if e.Port == graphwire.ControlPort { // the one is there when the other is
+					from.Port = graphwire.ControlPort
+				}
+				e = from
+			}
+			if e.Port != graphwire.ControlPort || !slices.ContainsFunc(inputs, func(o graphwire.Edge) bool { return o.Node == e.Node }) {
+				inputs = append(inputs, e)
+			}
+		}
+		n.inputs = inputs
 	}
 	for i, gone := range spliced {
 		if gone {
@@ -48,6 +57,37 @@ func (o *optimizer) splice(p *Pass) error {
 		}
 	}
 	return nil
+}
+
+// maxRounds bounds how often dropWaits goes through a graph whose nodes are in
+// no good order.
+const maxRounds = 16
+
+// dropWaits removes control edges from what is there from the beginning:
+// constants, and what only passes them on. Converters of TensorFlow 2 leave a NoOp
+// that waits for every weight.
+func (o *optimizer) dropWaits() {
+	done := make([]bool, len(o.nodes))
+	ready := func(e graphwire.Edge) bool { return done[e.Node] && !o.fed[graphwire.Edge{Node: e.Node}] }
+	for range maxRounds {
+		changed := false
+		for i := range o.nodes {
+			n := &o.nodes[i]
+			if n.kept && !done[i] && (n.op == "Const" || n.op == "NoOp" || n.op == "Identity") && !slices.ContainsFunc(n.inputs, func(e graphwire.Edge) bool { return !ready(e) }) {
+				done[i], changed = true, true
+			}
+		}
+		if !changed {
+			break
+		}
+	}
+	for i := range o.nodes {
+		n := &o.nodes[i]
+		drop := func(e graphwire.Edge) bool { return e.Port == graphwire.ControlPort && ready(e) }
+		if n.kept && slices.ContainsFunc(n.inputs, drop) {
+			n.inputs = slices.DeleteFunc(slices.Clone(n.inputs), drop)
+		}
+	}
 }
 
 // refuseGraph leaves the whole graph as it is.
