@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,10 +55,10 @@ The exit code is 5 if anything is wrong, and 4 if a file is not genuine.`,
 		Example: `  ccctl manifest check tensorflow_model_server.manifest.sgx --artifacts . -w wrap-key \
     --server-certificate ssl_configure/server/cert.pem`,
 		Args: args("MANIFEST"),
-		RunE: func(_ *cobra.Command, args []string) error { return c.run(u, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), u, args[0]) },
 	}
 	cmd.Flags().StringVar(&c.artifacts, "artifacts", "", "`DIR` that will be the working directory of gramine-sgx")
-	cmd.Flags().StringVarP(&c.keyFile, "wrap-key", "w", "", "`FILE` with the wrap key that the enclave will get (- for standard input)")
+	cmd.Flags().StringVarP(&c.keyFile, "wrap-key", "w", "", "`KEY` that the enclave will get: a file, - or a reference (see pf)")
 	cmd.Flags().StringVar(&c.certificate, "server-certificate", "", "`FILE` with the key server's certificate, in PEM")
 	cmd.Flags().StringVar(&c.sigstruct, "sigstruct", "", "the enclave's .sig `FILE`")
 	cmd.Flags().StringVar(&c.at, "at", "", "check certificates for this `TIME` (RFC 3339), default now")
@@ -65,8 +66,8 @@ The exit code is 5 if anything is wrong, and 4 if a file is not genuine.`,
 	return cmd
 }
 
-func (c *manifestCheck) run(u *ui, name string) error {
-	opts, err := c.options(u)
+func (c *manifestCheck) run(ctx context.Context, u *ui, name string) error {
+	opts, err := c.options(ctx, u)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (c *manifestCheck) run(u *ui, name string) error {
 	return nil
 }
 
-func (c *manifestCheck) options(u *ui) (manifest.Options, error) {
+func (c *manifestCheck) options(ctx context.Context, u *ui) (manifest.Options, error) {
 	opts := manifest.Options{At: time.Now()}
 	if c.at != "" {
 		at, err := time.Parse(time.RFC3339, c.at)
@@ -121,7 +122,7 @@ func (c *manifestCheck) options(u *ui) (manifest.Options, error) {
 		opts.Artifacts = os.DirFS(c.artifacts)
 	}
 	if c.keyFile != "" {
-		key, err := u.openKey(c.keyFile)
+		key, err := u.openKey(ctx, c.keyFile)
 		if err != nil {
 			return opts, err
 		}

@@ -14,6 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource/keyref"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource/vaultkey"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/protectedfile"
 )
 
@@ -27,7 +30,17 @@ gramine-sgx-pf-crypt with the same meaning, so that a script changes one word.
 
 The path inside a file matters: Gramine opens the file only under the path it
 was encrypted for, as the manifest writes it (the mount's uri without "file:",
-and the rest of the path below the mount).`
+and the rest of the path below the mount).
+
+Where a command takes a wrap key, it takes the path of a file with 16 bytes, "-"
+for standard input, or a reference:
+
+  env:NAME                       a variable with 32 hex digits
+  credential:NAME                a credential that systemd hands over
+  vault:kv:MOUNT/PATH#FIELD      a secret in HashiCorp Vault or OpenBao
+  vault:transit:MOUNT/KEY@FILE   a file that Vault's Transit engine unwraps
+
+Vault is found and asked as the variables VAULT_ADDR, VAULT_TOKEN and so on say.`
 	return cmd
 }
 
@@ -84,10 +97,15 @@ func require(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// openKey reads a wrap key from a file, or from standard input for "-".
-func (u *ui) openKey(file string) (protectedfile.Key, error) {
-	if file != "-" {
-		return deploy.OpenWrapKey(file)
+// openKey reads a wrap key: from a file, from where a reference says, or from
+// standard input for "-".
+func (u *ui) openKey(ctx context.Context, ref string) (protectedfile.Key, error) {
+	switch {
+	case ref == "-":
+	case keyref.IsFile(ref):
+		return deploy.OpenWrapKey(ref)
+	default:
+		return referredKey(ctx, ref)
 	}
 	raw, err := io.ReadAll(io.LimitReader(u.in, 4096))
 	if err != nil {
@@ -96,6 +114,23 @@ func (u *ui) openKey(file string) (protectedfile.Key, error) {
 	key, err := protectedfile.ParseKey(raw)
 	if err != nil {
 		return protectedfile.Key{}, fmt.Errorf("read wrap key from standard input: %w", err)
+	}
+	return key, nil
+}
+
+func referredKey(ctx context.Context, ref string) (key protectedfile.Key, err error) {
+	environ := keysource.NewEnviron()
+	defer environ.Close()
+	source, err := keyref.Parse(ref, environ)
+	if err != nil {
+		return key, usagef("%w", err)
+	}
+	if err := source.Read(ctx, (*[keysource.Size]byte)(&key)); err != nil {
+		var unreachable *vaultkey.UnreachableError
+		if errors.As(err, &unreachable) {
+			err = withCode(exitUnreachable, err)
+		}
+		return key, err
 	}
 	return key, nil
 }

@@ -39,7 +39,7 @@ func (f *pfReading) verify(ctx context.Context, u *ui, names []string) error {
 	if f.jobs < 0 {
 		return usagef("--jobs %d is negative", f.jobs)
 	}
-	key, err := u.openKey(f.key)
+	key, err := u.openKey(ctx, f.key)
 	if err != nil {
 		return err
 	}
@@ -85,11 +85,11 @@ func newPFInspectCommand(u *ui) *cobra.Command {
 authenticated: anybody could have written it. With the key, the metadata and
 the first hash node are; "ccctl pf verify" authenticates the rest.`,
 		Args: args("FILE"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if keyFile == "" {
 				return inspectHeader(u, args[0])
 			}
-			return inspectMetadata(u, args[0], keyFile)
+			return inspectMetadata(cmd.Context(), u, args[0], keyFile)
 		},
 	}
 	cmd.Flags().StringVarP(&keyFile, "wrap-key", "w", "", `file with the wrap key, "-" for standard input`)
@@ -144,8 +144,8 @@ func readers(f protectedfile.Format) string {
 	return "Gramine 1.0 and later"
 }
 
-func inspectMetadata(u *ui, file, keyFile string) error {
-	key, err := u.openKey(keyFile)
+func inspectMetadata(ctx context.Context, u *ui, file, keyFile string) error {
+	key, err := u.openKey(ctx, keyFile)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource/keyref"
 )
 
 func newWrapKeyCommand(u *ui) *cobra.Command {
@@ -18,17 +19,17 @@ func newWrapKeyFingerprintCommand(u *ui) *cobra.Command {
 		Use:   "fingerprint KEYFILE",
 		Short: "Tell which wrap key a file holds without telling the key",
 		Long: `fingerprint prints 16 hex digits that identify the wrap key in KEYFILE ("-" for
-standard input). They may be shown: a key of 128 random bits cannot be guessed
+standard input, or a reference as "ccctl pf --help" has them). They may be shown: a key of 128 random bits cannot be guessed
 from them. It is the key_id that cc_encrypted_file reports and the fingerprint
 of cc_wrap_key.`,
 		Args: args("KEYFILE"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if args[0] == "-" {
-				key, err := u.openKey("-")
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "-" || !keyref.IsFile(args[0]) {
+				key, err := u.openKey(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}
-				return u.reportWrapKey("-", key.Fingerprint())
+				return u.reportWrapKey(args[0], key.Fingerprint())
 			}
 			info, err := deploy.InspectWrapKey(args[0])
 			if err != nil {

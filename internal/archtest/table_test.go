@@ -56,6 +56,11 @@ var table = map[string]rule{
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
 	},
 	"internal/keysource": {thirdParty: []string{"golang.org/x/sys"}},
+	"internal/keysource/vaultkey": {
+		ours:       []string{"internal/keysource"},
+		thirdParty: []string{"github.com/hashicorp/vault/api"},
+	},
+	"internal/keysource/keyref": {ours: []string{"internal/keysource", "internal/keysource/vaultkey"}},
 	"internal/remote": {
 		ours:       []string{"internal/atomicfile", "internal/ecs"}, // Cloud Assistant is a way to a machine too
 		thirdParty: []string{"golang.org/x/crypto/ssh", "github.com/pkg/sftp", "golang.org/x/sys"},
@@ -111,7 +116,7 @@ var table = map[string]rule{
 	},
 	"cmd/ccctl": {
 		ours: []string{
-			"internal/deploy", "internal/doctor", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
+			"internal/deploy", "internal/doctor", "internal/keysource/...", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
 		},
 		thirdParty: []string{
 			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",
