@@ -4,16 +4,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v4"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
-	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 )
 
 func newQuoteVerify(u *ui) *cobra.Command {
@@ -33,11 +30,27 @@ A policy file holds the conditions of one rule of the key server:
   isv_prod_id: 0                    # with min_isv_svn required unless mr_enclave is given
   min_isv_svn: 0
   tcb:
-    accept: [UpToDate, SWHardeningNeeded]
-    accept_advisories: [INTEL-SA-00615]
+    accept: [UpToDate, SWHardeningNeeded]   # Ice Lake has no better status than the second,
+    accept_advisories: [INTEL-SA-00615]     # with this advisory, which asks for hardened software
     min_evaluation_number: 17
   max_age: 168h                     # of TCB info and QE identity
   allow_debug: false
+
+and, of what a rule does not have:
+
+  tcb:
+    status_advisories: { UpToDate: [INTEL-SA-01153] }   # put up with under that status alone
+    allow_tcb_info_v2: false        # of API version 3, which lists no advisories
+    fmspc: [<12 hex digits>]        # the only families of platforms
+    deny_fmspc: [<12 hex digits>]
+  config_id: <128 hex digits>       # of enclaves with key separation and sharing (KSS)
+  min_config_svn: 0
+  isv_ext_prod_id: <32 hex digits>
+  isv_family_id: <32 hex digits>
+  attributes:                       # wanted bits, under their masks
+    { flags: 0x4, flags_mask: 0x6, xfrm: 0x3, xfrm_mask: 0x3 }
+  misc_select: { value: 0, mask: 0xffffffff }
+  report_data: <hex digits>         # its beginning; the rest is zero
 
 Exit codes: 0 genuine (and wanted), 3 not a quote of version 3, 4 not genuine,
 5 genuine but refused, 6 no collateral.`,
@@ -184,77 +197,4 @@ func orNone(words []string) string {
 		return "none"
 	}
 	return strings.Join(words, ", ")
-}
-
-// policyYAML is a policy file: the conditions of one of the key server's rules, by the same names.
-type policyYAML struct {
-	MRENCLAVE []string `yaml:"mr_enclave"`
-	MRSIGNER  []string `yaml:"mr_signer"`
-	ISVProdID *uint16  `yaml:"isv_prod_id"`
-	MinISVSVN *uint16  `yaml:"min_isv_svn"`
-	TCB       struct {
-		Accept              []string `yaml:"accept"`
-		AcceptAdvisories    []string `yaml:"accept_advisories"`
-		MinEvaluationNumber uint32   `yaml:"min_evaluation_number"`
-	} `yaml:"tcb"`
-	MaxAge     string `yaml:"max_age"`
-	AllowDebug bool   `yaml:"allow_debug"`
-}
-
-func readPolicy(name string) (*dcap.Policy, error) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	p, err := parsePolicy(text)
-	if err != nil {
-		return nil, withCode(exitUsage, fmt.Errorf("read policy %s: %w", name, err))
-	}
-	return p, nil
-}
-
-func parsePolicy(text []byte) (*dcap.Policy, error) {
-	var file policyYAML
-	if err := yaml.Load(text, &file, yaml.WithKnownFields()); err != nil {
-		return nil, err
-	}
-	p := &dcap.Policy{
-		AcceptAdvisories: file.TCB.AcceptAdvisories, MinEvaluationNumber: file.TCB.MinEvaluationNumber,
-		ISVProdID: file.ISVProdID, MinISVSVN: file.MinISVSVN, AllowDebug: file.AllowDebug,
-	}
-	var err error
-	if p.MRENCLAVE, err = measurements("mr_enclave", file.MRENCLAVE); err != nil {
-		return nil, err
-	}
-	if p.MRSIGNER, err = measurements("mr_signer", file.MRSIGNER); err != nil {
-		return nil, err
-	}
-	for _, word := range file.TCB.Accept {
-		status, err := dcap.ParseStatus(word)
-		if err != nil {
-			return nil, fmt.Errorf("tcb.accept: %w", err)
-		}
-		if status == dcap.StatusRevoked {
-			return nil, fmt.Errorf("tcb.accept: %s cannot be accepted", status)
-		}
-		p.AcceptStatuses = append(p.AcceptStatuses, status)
-	}
-	if file.MaxAge != "" {
-		if p.MaxCollateralAge, err = time.ParseDuration(file.MaxAge); err != nil || p.MaxCollateralAge <= 0 {
-			return nil, fmt.Errorf("max_age: found %q, want a duration like 168h", file.MaxAge)
-		}
-	}
-	return p, nil
-}
-
-func measurements(name string, digits []string) ([][32]byte, error) {
-	var all [][32]byte
-	for _, s := range digits {
-		raw, err := hex.DecodeString(s)
-		if err != nil || len(raw) != len(quote.ReportBody{}.MRENCLAVE) {
-			return nil, fmt.Errorf("%s: found %q, want 64 hex digits", name, s)
-		}
-		all = append(all, [32]byte(raw))
-	}
-	return all, nil
 }
