@@ -276,7 +276,7 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 
 	limits := &g.cfg.Limits
 	_ = conn.SetDeadline(time.Now().Add(time.Duration(limits.HandshakeTimeout)))
-	t := tls.Server(conn, g.tls)
+	t := tls.Server(&meter{Conn: conn, left: maxFromClient}, g.tls)
 	goOn := s.judge(ctx, g, t, r)
 	r.judged = s.now().Sub(r.start)
 	_ = conn.SetDeadline(time.Now().Add(time.Duration(limits.RequestTimeout)))
@@ -298,6 +298,29 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 	}
 	r.sent = true
 	hangUp(t)
+}
+
+// maxFromClient is how much a client may send, in bytes. With two quotes of the largest size in its certificate an enclave sends
+// some 20 KiB; crypto/tls alone would let a stranger fill 256 KiB of memory and stall.
+const maxFromClient = 64 << 10
+
+var errTooMuch = fmt.Errorf("the client sent more than %d KiB, which no enclave does", maxFromClient>>10)
+
+// meter is a connection that ends when too much has come in.
+type meter struct {
+	net.Conn
+
+	left int
+}
+
+// Read implements net.Conn.
+func (m *meter) Read(p []byte) (int, error) {
+	if m.left <= 0 {
+		return 0, errTooMuch
+	}
+	n, err := m.Conn.Read(p[:min(len(p), m.left)])
+	m.left -= n
+	return n, err
 }
 
 // hangUp sends close_notify and waits a moment for the client's own: closing the socket under data that was not read

@@ -590,3 +590,29 @@ func TestClientsThatRefuseTheServer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestClientsThatSendTooMuch: memory for a client that stalls is bounded by what any enclave ever sends.
+func TestClientsThatSendTooMuch(t *testing.T) {
+	w := newWorld(t)
+	s := w.start(w.config())
+	conf := w.clientConfig()
+	// Padding in an extension: the evidence in it is good.
+	key := newKey(t)
+	huge := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotAfter: time.Now().Add(time.Hour),
+		ExtraExtensions: []pkix.Extension{{Id: []int{1, 2, 3, 4}, Value: make([]byte, 2*maxFromClient)}},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, huge, huge, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+	if err := fetch(t.Context(), s.addr, conf); err == nil {
+		t.Error("it was given a key")
+	}
+	w.log.waitFor(t, "the client sent more than 64 KiB, which no enclave does")
+	// The largest that an enclave sends: two quotes of 8,192 bytes, with CBOR as an old libcbor pads it.
+	if err := fetch(t.Context(), s.addr, w.clientConfig()); err != nil {
+		t.Errorf("an enclave: %v", err)
+	}
+}
