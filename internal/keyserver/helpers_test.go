@@ -235,6 +235,12 @@ func (w *world) serve(s *Server) *running {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return w.serveOn(s, l)
+}
+
+// serveOn runs a server on a listener until the test ends.
+func (w *world) serveOn(s *Server, l net.Listener) *running {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()

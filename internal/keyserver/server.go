@@ -259,6 +259,7 @@ func (s *Server) handle(work context.Context, g *generation, conn net.Conn, pass
 		if fault := recover(); fault != nil {
 			// One client's input must not end the service for all. The trace holds no argument's content.
 			s.log.Error("a connection ended in a panic: please report it", "peer", r.peer, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+			r.err = errors.New("the server panicked: see its log")
 		}
 		r.evicted = pass.Release()
 		_ = conn.Close()
