@@ -10,11 +10,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -99,16 +101,27 @@ func TestAFullListenerStillAnswers(t *testing.T) {
 	l := listen(t)
 	stop := Serve(l, Handler(shown()), nil, slog.New(slog.DiscardHandler))
 	defer stop()
+	var conns []net.Conn
 	for range maxConnections + 10 {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
+		conns = append(conns, conn)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	if status, body, err := get(t, client, "http://"+l.Addr().String()+"/healthz"); err != nil || status != http.StatusOK {
 		t.Errorf("%d %s %v", status, body, err)
+	}
+	// The oldest have made room, long before any timeout would have closed them.
+	for i, conn := range conns[:maxConnections+10-maxConnectionsPerAddress] {
+		if err := conn.SetReadDeadline(time.Now().Add(4 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("connection %d is still open: %v", i, err)
+		}
 	}
 }
 
