@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -220,6 +221,11 @@ func secretForms(secret []byte) map[string]string {
 		"reversed":       string(reversed),
 		"reversed hex":   hex.EncodeToString(reversed),
 		"Go string":      strings.Trim(fmt.Sprintf("%q", secret), `"`),
+		"URL query":      url.QueryEscape(string(secret)),
+		"URL path":       url.PathEscape(string(secret)),
+		"percent signs":  strings.ReplaceAll(url.QueryEscape(string(secret)), "+", "%20"),
+		"URL twice":      url.QueryEscape(url.QueryEscape(string(secret))),
+		"signed string":  url.QueryEscape(strings.ReplaceAll(url.QueryEscape(string(secret)), "+", "%20")),
 		"Go byte values": strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", secret), "[]byte{"), "}"),
 	}
 	// Inside a longer text the secret starts at any of three positions of a
@@ -244,7 +250,8 @@ func TestFindSecret(t *testing.T) {
 	for form, text := range map[string]string{
 		"raw": "x" + string(secret) + "y", "hex": hex.EncodeToString(secret), "HEX": fmt.Sprintf("%X", secret),
 		"printed": fmt.Sprintf("key is %v.", secret), "Go": fmt.Sprintf("%#v", secret), "quoted": fmt.Sprintf("%q", secret),
-		"JSON": strings.ReplaceAll(fmt.Sprintf("%d", secret), " ", ","),
+		"JSON": strings.ReplaceAll(fmt.Sprintf("%d", secret), " ", ","), "URL": url.Values{"k": {string(secret)}}.Encode(),
+		"signed": url.QueryEscape("Password=" + strings.ReplaceAll(url.QueryEscape(string(secret)), "+", "%20")),
 	} {
 		if findSecret([]byte(text), secret) == "" {
 			t.Errorf("not found as %s", form)

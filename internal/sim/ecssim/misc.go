@@ -2,6 +2,7 @@ package ecssim
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"net/http"
 	"slices"
@@ -235,7 +236,7 @@ func (s *Server) newSession(c *call) (reply, error) {
 		return nil, refuse(http.StatusNotFound, "EntityNotExist.Role", "The role not exists.")
 	}
 	k := &tempKey{
-		Secret: random(), Token: "CAIS" + random() + random(), RoleARN: c.params["RoleArn"], SessionName: c.params["RoleSessionName"],
+		Secret: random(), Token: sessionToken(), RoleARN: c.params["RoleArn"], SessionName: c.params["RoleSessionName"],
 		Expires: c.now.Add(time.Duration(seconds) * time.Second),
 	}
 	id := "STS." + random()[:20]
@@ -244,6 +245,13 @@ func (s *Server) newSession(c *call) (reply, error) {
 		"AssumedRoleUser": reply{"Arn": k.RoleARN + "/" + k.SessionName, "AssumedRoleId": "300000000000000001:" + k.SessionName},
 		"Credentials":     reply{"AccessKeyId": id, "AccessKeySecret": k.Secret, "SecurityToken": k.Token, "Expiration": k.Expires.UTC().Format(timestampFormat)},
 	}, nil
+}
+
+// sessionToken has characters that URLs encode, as the real ones do.
+func sessionToken() string {
+	var b [61]byte
+	_, _ = rand.Read(b[:])
+	return "CAIS+/" + base64.StdEncoding.EncodeToString(b[:])
 }
 
 func random() string {
