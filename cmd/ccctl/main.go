@@ -16,5 +16,6 @@ package main
 import "os"
 
 func main() {
+	takeProcess()
 	os.Exit(mainExit())
 }

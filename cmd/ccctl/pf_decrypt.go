@@ -32,7 +32,7 @@ func (f *pfReading) flags(cmd *cobra.Command) {
 
 // options are what to insist on for one file. The caller closes the recovery
 // file.
-func (f *pfReading) options(file pfFile, bar *progress) (protectedfile.ReaderOptions, io.Closer, error) {
+func (f *pfReading) options(file pfFile, bar *bulk) (protectedfile.ReaderOptions, io.Closer, error) {
 	opts := protectedfile.ReaderOptions{Strict: f.strict, AllowPending: f.allowPending, Jobs: f.jobs, Progress: bar.add}
 	switch {
 	case f.verifyPath:
@@ -61,7 +61,7 @@ func (f *pfReading) options(file pfFile, bar *progress) (protectedfile.ReaderOpt
 
 // read runs do on a file with the options for it, and reports.
 func (f *pfReading) read(u *ui, what string, key protectedfile.Key, file pfFile, do func(protectedfile.ReaderOptions) (protectedfile.Report, error)) (pfResult, error) {
-	bar := u.progress(what+" "+file.in, sizeOf(file.in))
+	bar := u.bulk(what, file.in)
 	defer bar.finish()
 	opts, recovery, err := f.options(file, bar)
 	if err != nil {
@@ -130,7 +130,7 @@ func (f *pfDecrypt) run(ctx context.Context, u *ui) error {
 	case f.out == "-" && u.json:
 		return usagef("--json and -o - both write to standard output")
 	}
-	key, err := u.openKey(ctx, f.key)
+	key, err := u.openKey(f.key)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (f *pfEncrypt) run(ctx context.Context, u *ui) error {
 	case f.out == "-":
 		return usagef("-o cannot be standard output: the beginning of a protected file is written last")
 	}
-	key, err := u.openKey(ctx, f.key)
+	key, err := u.openKey(f.key)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (f *pfEncrypt) one(ctx context.Context, u *ui, key protectedfile.Key, file 
 	if err := f.guard(file); err != nil {
 		return pfResult{}, err
 	}
-	bar := u.progress("encrypting "+file.in, sizeOf(file.in))
+	bar := u.bulk("encrypting", file.in)
 	defer bar.finish()
 	spec := deploy.EncryptSpec{
 		Source: file.in, Destination: file.out, EnclavePath: file.path, Format: protectedfile.Format(f.format),

@@ -51,11 +51,11 @@ func (f *pfRewrap) run(ctx context.Context, u *ui, names []string) error {
 	if f.jobs < 0 {
 		return usagef("--jobs %d is negative", f.jobs)
 	}
-	oldKey, err := u.openKey(ctx, f.oldKey)
+	oldKey, err := u.openKey(f.oldKey)
 	if err != nil {
 		return err
 	}
-	newKey, err := u.openKey(ctx, f.newKey)
+	newKey, err := u.openKey(f.newKey)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (f *pfRewrap) run(ctx context.Context, u *ui, names []string) error {
 		_, _ = fmt.Fprintf(w, "%s\twrap key %s\t%s\n", r.File, r.WrapKey, r.Note)
 	}
 	return u.eachFile(ctx, files, text, func(file pfFile) (pfResult, error) {
-		bar := u.progress("rewrapping "+file.in, sizeOf(file.in))
+		bar := u.bulk("rewrapping", file.in)
 		defer bar.finish()
 		done, err := deploy.RewrapFile(ctx, deploy.RewrapSpec{
 			Path: file.in, OldKey: oldKey, NewKey: newKey, Deep: f.deep, Jobs: f.jobs, Progress: bar.add,

@@ -86,30 +86,32 @@ func newGCM(key []byte) cipher.AEAD {
 	return aead
 }
 
-// sealNode encrypts buf[:NodeSize] in place under the slot's key and puts the
-// tag into the slot. GCM appends the tag behind the ciphertext: buf must have
-// room for it, and what is there, the start of the next node, is put back.
-func sealNode(buf []byte, s slot) {
-	next := [tagSize]byte(buf[NodeSize:])
-	newGCM(s.key()).Seal(buf[:0], zeroNonce[:], buf[:NodeSize], nil) //nolint:gosec // The key is used once, see zeroNonce.
-	copy(s.tag(), buf[NodeSize:])
-	copy(buf[NodeSize:], next[:])
+// sealNode encrypts a node from src to dst, which are the same or do not
+// overlap, under the slot's key and puts the tag into the slot. GCM appends the
+// tag behind the ciphertext: dst must have room for it, and what is there, the
+// start of the next node, is put back.
+func sealNode(dst, src []byte, s slot) {
+	next := [tagSize]byte(dst[NodeSize:])
+	newGCM(s.key()).Seal(dst[:0], zeroNonce[:], src[:NodeSize], nil) //nolint:gosec // The key is used once, see zeroNonce.
+	copy(s.tag(), dst[NodeSize:])
+	copy(dst[NodeSize:], next[:])
 }
 
-// openNode decrypts buf[:NodeSize] in place and tells whether the slot's tag
-// matches; if not, the node is zeros. It needs the same room as sealNode.
-func openNode(buf []byte, s slot) bool {
-	next := [tagSize]byte(buf[NodeSize:])
-	copy(buf[NodeSize:], s.tag())
-	_, err := newGCM(s.key()).Open(buf[:0], zeroNonce[:], buf[:NodeSize+tagSize], nil)
-	copy(buf[NodeSize:], next[:])
+// openNode decrypts a node from src to dst, which are the same or do not
+// overlap, and tells whether the slot's tag matches; if not, dst is zeros. GCM
+// wants the tag behind the ciphertext: src must have the same room for it as
+// the dst of sealNode.
+func openNode(dst, src []byte, s slot) bool {
+	next := [tagSize]byte(src[NodeSize:])
+	copy(src[NodeSize:], s.tag())
+	_, err := newGCM(s.key()).Open(dst[:0], zeroNonce[:], src[:NodeSize+tagSize], nil)
+	copy(src[NodeSize:], next[:])
 	return err == nil
 }
 
 // sealHash is sealNode for a hash node that is kept, into a buffer of its own.
 func sealHash(out *[NodeSize + tagSize]byte, node *hashNode, s slot) {
-	copy(out[:], node[:])
-	sealNode(out[:], s)
+	sealNode(out[:], node[:], s)
 }
 
 // deriveSecret expands the wrap key for one purpose; info says which.

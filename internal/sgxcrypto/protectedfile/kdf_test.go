@@ -61,7 +61,7 @@ func TestSealNodeKeepsItsNeighbour(t *testing.T) {
 	buf := append(bytes.Clone(plain), next...)
 	s := slot(append(stream("key", keySize), make([]byte, tagSize)...))
 
-	sealNode(buf, s)
+	sealNode(buf, buf, s)
 	if bytes.Equal(buf[:NodeSize], plain) || bytes.Equal(s.tag(), make([]byte, tagSize)) {
 		t.Fatal("nothing was encrypted")
 	}
@@ -69,11 +69,11 @@ func TestSealNodeKeepsItsNeighbour(t *testing.T) {
 		t.Error("sealing changed the node behind")
 	}
 	sealed := bytes.Clone(buf)
-	if !openNode(buf, s) || !bytes.Equal(buf[:NodeSize], plain) || !bytes.Equal(buf[NodeSize:], next) {
+	if !openNode(buf, buf, s) || !bytes.Equal(buf[:NodeSize], plain) || !bytes.Equal(buf[NodeSize:], next) {
 		t.Error("opening does not give back what was sealed")
 	}
 	sealed[17] ^= 4
-	if openNode(sealed, s) {
+	if openNode(sealed, sealed, s) {
 		t.Error("a changed node opens")
 	}
 	if !bytes.Equal(sealed[:NodeSize], make([]byte, NodeSize)) {
@@ -84,10 +84,10 @@ func TestSealNodeKeepsItsNeighbour(t *testing.T) {
 func TestNodeCostsTwoAllocations(t *testing.T) {
 	buf := make([]byte, NodeSize+tagSize)
 	s := slot(stream("key", slotSize))
-	if n := testing.AllocsPerRun(100, func() { sealNode(buf, s) }); n > 2 {
+	if n := testing.AllocsPerRun(100, func() { sealNode(buf, buf, s) }); n > 2 {
 		t.Errorf("sealing a node makes %v allocations", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { openNode(buf, s) }); n > 3 {
+	if n := testing.AllocsPerRun(100, func() { openNode(buf, buf, s) }); n > 3 {
 		t.Errorf("failing to open a node makes %v allocations", n)
 	}
 }

@@ -3,221 +3,19 @@ package protectedfile
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
 
-// This file is the parallel half of Writer. The goroutine that calls Write
-// fills buffers and decides where slots go; the workers encrypt. A worker
-// touches only its buffer and the slots of its own group, so nothing it does
-// needs a lock but reporting that it is done.
-
-// acquire takes a buffer for the next group; the first time it starts the
-// workers.
-func (w *Writer) acquire() error {
-	if w.jobs == nil {
-		n := workers(w.opts.Jobs, MaxPlaintextSize)
-		w.jobs = make(chan job)
-		// One buffer is filled while the others are worked on, one more keeps
-		// both sides from waiting for each other.
-		w.free = make(chan struct{}, n+2)
-		for range n + 2 {
-			w.free <- struct{}{}
-		}
-		for range n {
-			w.running.Go(w.work)
-		}
-	}
-	select {
-	case <-w.free:
-		w.current = getBuffer()
-		return nil
-	case <-w.stopped:
-		return w.failure()
-	}
-}
-
-// dispatch passes the current buffer on as group m with n plaintext bytes.
-func (w *Writer) dispatch(m int64, n int) error {
-	j := job{m: m, n: n, buf: w.current}
-	if m > 0 {
-		p, err := w.keep(parentHash(m))
-		if err != nil {
-			return err
-		}
-		j.parent = p
-	}
-	// The root is kept, for there is nothing to lose; others are known to
-	// have children, or may get them and cannot be read back.
-	if m == 0 || (w.groups != unknown && firstChild(m) < w.groups) || (w.groups == unknown && w.back == nil) {
-		j.own = new(hashNode)
-		w.interior[m] = j.own
-	}
-	if w.opts.Digest {
-		if int64(cap(w.leaves)) <= 1+m {
-			// The workers hold pointers into the slice; growing it must not
-			// race with them.
-			w.drain()
-			w.leaves = slices.Grow(w.leaves, int(m)+64)
-		}
-		w.leaves = append(w.leaves, [digestSize]byte{})
-		j.leaf = &w.leaves[1+m]
-	}
-
-	w.mu.Lock()
-	w.inFlight[m] = struct{}{}
-	w.mu.Unlock()
-	w.current = nil
-	select {
-	case w.jobs <- j:
-		return nil
-	case <-w.stopped:
-		return w.failure()
-	}
-}
-
-// keep returns hash node m for filling in the slot of a child. A hash node that
-// was thought to have none is already on disk; it is read back, and gets a new
-// key when it is written again.
-func (w *Writer) keep(m int64) (*hashNode, error) {
-	if node, ok := w.interior[m]; ok {
-		return node, nil
-	}
-	if err := w.wait(m); err != nil {
-		return nil, err
-	}
-	var buf [NodeSize + tagSize]byte
-	number := hashNodeNumber(m)
-	if n, err := w.back.ReadAt(buf[:NodeSize], number*NodeSize); n < NodeSize {
-		return nil, fmt.Errorf("write protected file: read back node %d: %w", number, err)
-	}
-	if !openNode(buf[:], w.interior[parentHash(m)].hashSlot(m)) {
-		return nil, fmt.Errorf("write protected file: read back node %d: it is not what was written", number)
-	}
-	node := hashNode(buf[:NodeSize])
-	w.interior[m] = &node
-	return &node, nil
-}
-
-// wait returns when group m is written.
-func (w *Writer) wait(m int64) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for w.err == nil {
-		if _, busy := w.inFlight[m]; !busy {
-			return nil
-		}
-		w.idle.Wait()
-	}
-	return w.err
-}
-
-// drain returns when no worker is busy.
-func (w *Writer) drain() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for w.err == nil && len(w.inFlight) > 0 {
-		w.idle.Wait()
-	}
-}
-
-func (w *Writer) work() {
-	for j := range w.jobs {
-		// After an error the groups that are still queued are dropped.
-		err := w.failure()
-		if err == nil {
-			err = w.seal(j)
-		}
-		groupBuffers.Put(j.buf)
-		w.done(j, err)
-		w.free <- struct{}{}
-	}
-}
-
-// done tells everyone who waits that a group is written, or why not.
-func (w *Writer) done(j job, err error) {
-	if err != nil {
-		w.fail(fmt.Errorf("write protected file: %w", err))
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.inFlight, j.m)
-	w.idle.Broadcast()
-	if err == nil && w.opts.Progress != nil {
-		w.opts.Progress(int64(j.n))
-	}
-}
-
-// seal encrypts and writes a group.
-func (w *Writer) seal(j job) error {
-	plain := j.buf.data()[:j.n]
-	if j.leaf != nil {
-		*j.leaf = sha256.Sum256(plain)
-	}
-	if w.witness != nil && !w.witness.recognises(1+j.m, plain) {
-		return fmt.Errorf("%w: bytes %d to %d are not what they were", errSourceChanged, groupStart(j.m), groupStart(j.m)+int64(j.n)-1)
-	}
-	count := int(ceilDiv(int64(j.n), NodeSize))
-	clear(j.buf.data()[j.n : count*NodeSize])
-
-	var keys [groupNodes * keySize]byte
-	if err := w.keys.nodeKeys(hashNodeNumber(j.m), keys[:(1+count)*keySize]); err != nil {
-		return err
-	}
-	own := j.own
-	if own == nil {
-		// No hash node below: the buffer's first node can be sealed here.
-		own = (*hashNode)(j.buf[:NodeSize])
-		clear(own[:])
-	}
-	for i := range count {
-		at := own.dataSlot(i)
-		copy(at.key(), keys[(1+i)*keySize:])
-		sealNode(j.buf.node(i), at)
-	}
-	first := 1
-	if j.own == nil {
-		at := j.parent.hashSlot(j.m)
-		copy(at.key(), keys[:keySize])
-		sealNode(j.buf[:], at)
-		first = 0
-	}
-	return w.writeNode(j.buf[first*NodeSize:(1+count)*NodeSize], hashNodeNumber(j.m)+int64(first))
-}
-
-// fail records the first error and tells the other goroutines.
-func (w *Writer) fail(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		w.err = err
-		close(w.stopped)
-		w.idle.Broadcast()
-	}
-}
-
-func (w *Writer) failure() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.err
-}
-
-// stop lets the workers finish what they have and ends them.
-func (w *Writer) stop() {
-	w.closed = true
-	if w.jobs != nil {
-		close(w.jobs)
-		w.running.Wait()
-	}
-	if w.current != nil {
-		groupBuffers.Put(w.current)
-		w.current = nil
-	}
-}
+// This file is how encrypting, decrypting, verifying and digesting go through a
+// file. There is no queue between goroutines: each takes the next group when it
+// is done with the last and goes through with it alone, in a buffer of its own
+// that stays in the cache of its core.
 
 // groupBuffer holds a group as it is on disk: the hash node, the data nodes,
 // and room behind them for the tag of the last.
@@ -247,45 +45,270 @@ func workers(jobs int, n int64) int {
 	return int(min(int64(jobs), n))
 }
 
-// eachGroup calls do for every group of a file from several goroutines, each
-// with a buffer. Of several errors it returns that of the first group, so that
-// what is reported does not depend on who was faster.
-func eachGroup(ctx context.Context, s shape, jobs int, do func(m int64, buf *groupBuffer) error) error {
+// group is a hash node and its data on the way through.
+type group struct {
+	m int64
+	n int // plaintext bytes
+	// Only when encrypting:
+	own    *hashNode // where the slots go if the hash node is kept, else nil
+	parent *hashNode // nil for the root
+}
+
+// eachGroup calls take and then do from several goroutines until take says
+// [io.EOF]. One goroutine at a time is in take, which hands out the groups in
+// their order; every group that it hands out is done. Of several errors
+// eachGroup returns that of the first group, so that what is reported does not
+// depend on who was faster.
+func eachGroup(ctx context.Context, workers int, take func(*groupBuffer) (group, error), do func(group, *groupBuffer) error) error {
 	var (
-		next   atomic.Int64
-		failed atomic.Int64 // the first group that failed; later ones are not started
-		mu     sync.Mutex
-		first  error
-		wg     sync.WaitGroup
+		turn  sync.Mutex // held in take
+		ended bool
+		over  atomic.Bool // no further group is taken
+
+		mu    sync.Mutex
+		first error
+		at    int64 = math.MaxInt64 // the group of the first error
+		wg    sync.WaitGroup
 	)
-	failed.Store(math.MaxInt64)
-	work := func() {
-		buf := getBuffer()
-		defer groupBuffers.Put(buf)
-		for {
-			m := next.Add(1) - 1
-			if m >= s.hash || m >= failed.Load() {
-				return
-			}
-			err := ctx.Err()
-			if err == nil {
-				err = do(m, buf)
-			}
-			if err == nil {
-				continue
-			}
-			mu.Lock()
-			if m < failed.Load() {
-				failed.Store(m)
-				first = err
-			}
-			mu.Unlock()
-			return
+	fail := func(m int64, err error) {
+		over.Store(true)
+		mu.Lock()
+		defer mu.Unlock()
+		if m < at {
+			at, first = m, err
 		}
 	}
-	for range workers(jobs, s.hash) {
-		wg.Go(work)
+	next := func(buf *groupBuffer) (group, bool) {
+		turn.Lock()
+		defer turn.Unlock()
+		if ended || over.Load() {
+			return group{}, false
+		}
+		err := ctx.Err()
+		var g group
+		if err == nil {
+			g, err = take(buf)
+		}
+		if err != nil {
+			ended = true
+			if !errors.Is(err, io.EOF) {
+				// Groups that were taken before have more to say.
+				fail(math.MaxInt64-1, err)
+			}
+		}
+		return g, err == nil
+	}
+	for range workers {
+		wg.Go(func() {
+			buf := getBuffer()
+			defer groupBuffers.Put(buf)
+			for {
+				g, ok := next(buf)
+				if !ok {
+					return
+				}
+				if err := do(g, buf); err != nil {
+					fail(g.m, err)
+					return
+				}
+			}
+		})
 	}
 	wg.Wait()
 	return first
+}
+
+// groupsOf hands out the groups of a file whose size is known.
+func groupsOf(s shape) func(*groupBuffer) (group, error) {
+	var m int64
+	return func(*groupBuffer) (group, error) {
+		if m == s.hash {
+			return group{}, io.EOF
+		}
+		g := group{m: m, n: int(min(s.size-groupStart(m), groupData))}
+		m++
+		return g, nil
+	}
+}
+
+// take hands out the next group; a source that must be read from front to back
+// is read here.
+func (e *encryption) take(ctx context.Context, buf *groupBuffer) (group, error) {
+	g := group{m: e.next, n: int(min(e.limit()-e.size, groupData))}
+	if !e.src.anywhere() {
+		n, err := e.src.read(ctx, buf.data()[:g.n], e.size)
+		if err != nil {
+			return group{}, err
+		}
+		g.n = n
+	}
+	if g.n == 0 {
+		return group{}, io.EOF
+	}
+	if g.m > 0 {
+		p, err := e.keep(parentHash(g.m))
+		if err != nil {
+			return group{}, fmt.Errorf("write protected file: %w", err)
+		}
+		g.parent = p
+	}
+	// The root is kept, for there is nothing to lose; others are known to
+	// have children, or may get them and cannot be read back.
+	if g.m == 0 || (e.groups != unknown && firstChild(g.m) < e.groups) || (e.groups == unknown && e.back == nil) {
+		g.own = new(hashNode)
+		e.interior[g.m] = g.own
+	}
+	e.next++
+	e.size += int64(g.n)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.inFlight[g.m] = struct{}{}
+	if e.opts.Digest {
+		e.leaves = append(e.leaves, [digestSize]byte{})
+	}
+	return g, nil
+}
+
+// keep returns hash node m for filling in the slot of a child. A hash node that
+// was thought to have none is already on disk; it is read back, and gets a new
+// key when it is written again.
+func (e *encryption) keep(m int64) (*hashNode, error) {
+	if node, ok := e.interior[m]; ok {
+		return node, nil
+	}
+	if err := e.wait(m); err != nil {
+		return nil, err
+	}
+	var buf [NodeSize + tagSize]byte
+	number := hashNodeNumber(m)
+	if n, err := e.back.ReadAt(buf[:NodeSize], number*NodeSize); n < NodeSize {
+		return nil, fmt.Errorf("read back node %d: %w", number, err)
+	}
+	if !openNode(buf[:], buf[:], e.interior[parentHash(m)].hashSlot(m)) {
+		return nil, fmt.Errorf("read back node %d: it is not what was written", number)
+	}
+	node := hashNode(buf[:NodeSize])
+	e.interior[m] = &node
+	return &node, nil
+}
+
+// wait returns when group m is written, or will not be.
+func (e *encryption) wait(m int64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for e.failed == nil {
+		if _, busy := e.inFlight[m]; !busy {
+			return nil
+		}
+		e.idle.Wait()
+	}
+	return e.failed
+}
+
+// seal encrypts and writes a group, and tells who waits for it.
+func (e *encryption) seal(g group, buf *groupBuffer) error {
+	var leaf [digestSize]byte
+	plain, err := e.fetch(g, buf)
+	if err == nil {
+		leaf, err = e.look(g, plain)
+		if err == nil {
+			err = e.sealGroup(g, buf, plain)
+		}
+		if err != nil {
+			err = fmt.Errorf("write protected file: %w", err)
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.inFlight, g.m)
+	if e.failed == nil {
+		e.failed = err
+	}
+	e.idle.Broadcast()
+	if err != nil {
+		return err
+	}
+	if e.opts.Digest {
+		e.leaves[1+g.m] = leaf
+	}
+	if e.opts.Progress != nil {
+		e.opts.Progress(int64(g.n))
+	}
+	return nil
+}
+
+// fetch reads a group that take left to be read, and tells where its plaintext
+// is.
+func (e *encryption) fetch(g group, buf *groupBuffer) ([]byte, error) {
+	plain := buf.data()[:g.n]
+	if !e.src.anywhere() {
+		return plain, nil
+	}
+	// What the witness recognises must not change any more.
+	if e.witness == nil {
+		if p := e.src.window(groupStart(g.m), g.n); p != nil {
+			return p, nil
+		}
+	}
+	_, err := e.src.read(context.Background(), plain, groupStart(g.m))
+	return plain, err
+}
+
+// look does with a group's plaintext what must be done before it is encrypted.
+func (e *encryption) look(g group, plain []byte) (leaf [digestSize]byte, err error) {
+	if e.opts.Digest {
+		leaf = sha256.Sum256(plain)
+	}
+	if e.witness != nil && !e.witness.recognises(1+g.m, plain) {
+		start := groupStart(g.m)
+		return leaf, fmt.Errorf("%w: bytes %d to %d are not what they were", errSourceChanged, start, start+int64(g.n)-1)
+	}
+	return leaf, nil
+}
+
+// sealGroup encrypts and writes a group. The plaintext is in buf, or elsewhere
+// in memory.
+func (e *encryption) sealGroup(g group, buf *groupBuffer, plain []byte) error {
+	count := int(ceilDiv(int64(g.n), NodeSize))
+	nodes := (1 + count) * NodeSize
+	var keys [groupNodes * keySize]byte
+	if err := e.keys.nodeKeys(hashNodeNumber(g.m), keys[:(1+count)*keySize]); err != nil {
+		return err
+	}
+	own := g.own
+	if own == nil {
+		// No hash node below: it is not kept, and sealed at once.
+		own = (*hashNode)(buf[:NodeSize])
+		clear(own[:])
+	}
+	// The last node may need padding, and room behind it that in memory
+	// belongs to another group.
+	last := count - 1
+	copy(buf.node(last), plain[last*NodeSize:])
+	clear(buf.data()[g.n : count*NodeSize])
+
+	out := buf[:]
+	to := window(e.dst, hashNodeNumber(g.m)*NodeSize, nodes)
+	if to != nil && !overlap(to, plain) {
+		out = to
+	}
+	for i := range last {
+		at := own.dataSlot(i)
+		copy(at.key(), keys[(1+i)*keySize:])
+		sealNode(out[(1+i)*NodeSize:], plain[i*NodeSize:], at)
+	}
+	at := own.dataSlot(last)
+	copy(at.key(), keys[count*keySize:])
+	sealNode(buf.node(last), buf.node(last), at)
+	first := 1
+	if g.own == nil {
+		at := g.parent.hashSlot(g.m)
+		copy(at.key(), keys[:keySize])
+		sealNode(out, own[:], at)
+		first = 0
+	}
+	if &out[0] != &buf[0] {
+		first = count // the others are there
+	}
+	return e.writeNode(buf[first*NodeSize:nodes], hashNodeNumber(g.m)+int64(first))
 }

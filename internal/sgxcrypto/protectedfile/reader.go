@@ -246,7 +246,7 @@ func (r *Reader) readRun(buf *runBuffer, p []byte, off int64) (int, error) {
 	n := 0
 	for i := range count {
 		at := buf[i*NodeSize:]
-		if !openNode(at, node.dataSlot(index+i)) {
+		if !openNode(at, at, node.dataSlot(index+i)) {
 			return n, r.badNode(dataNodeNumber(first + int64(i)))
 		}
 		n += copy(p[n:], at[within:NodeSize])
@@ -269,7 +269,7 @@ func (r *Reader) hashNode(m int64) (*hashNode, error) {
 	if err := r.readNodes(buf[:NodeSize], hashNodeNumber(m)); err != nil {
 		return nil, err
 	}
-	if !openNode(buf[:], at) {
+	if !openNode(buf[:], buf[:], at) {
 		return nil, r.badNode(hashNodeNumber(m))
 	}
 	c := &cachedHash{m: m, node: hashNode(buf[:NodeSize])}

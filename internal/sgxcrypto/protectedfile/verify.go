@@ -41,7 +41,7 @@ func Verify(ctx context.Context, src io.ReaderAt, size int64, key Key, opts Read
 
 // Verify authenticates every node of the file.
 func (r *Reader) Verify(ctx context.Context) error {
-	return r.each(ctx, func(int64, []byte) error { return nil })
+	return r.each(ctx, nil, nil)
 }
 
 // Decrypt writes the plaintext to dst, in groups and not in order. Each group is
@@ -57,23 +57,21 @@ func Decrypt(ctx context.Context, dst io.WriterAt, src io.ReaderAt, size int64, 
 
 // Decrypt writes the whole plaintext to dst, like the function [Decrypt].
 func (r *Reader) Decrypt(ctx context.Context, dst io.WriterAt) error {
-	write := func(off int64, p []byte) error {
+	return r.each(ctx, dst, func(off int64, p []byte) error {
 		if _, err := dst.WriteAt(p, off); err != nil {
 			return fmt.Errorf("write plaintext: %w", err)
 		}
 		return nil
-	}
-	if err := r.each(ctx, write); err != nil {
-		return err
-	}
-	return nil
+	})
 }
 
 // each passes the plaintext to do in parts, from several goroutines and in no
-// order: first what the metadata holds, then a group at a time.
-func (r *Reader) each(ctx context.Context, do func(off int64, p []byte) error) error {
+// order: first what the metadata holds, then a group at a time. Without do, the
+// plaintext is thrown away; what it puts into a dst in memory itself it does not
+// pass on.
+func (r *Reader) each(ctx context.Context, dst any, do func(off int64, p []byte) error) error {
 	head := r.meta.inline()[:min(r.shape.size, inlineSize)]
-	if len(head) > 0 {
+	if len(head) > 0 && do != nil {
 		if err := do(0, head); err != nil {
 			return err
 		}
@@ -87,38 +85,60 @@ func (r *Reader) each(ctx context.Context, do func(off int64, p []byte) error) e
 		}
 	}
 	progress(len(head))
-	return eachGroup(ctx, r.shape, r.opts.Jobs, func(m int64, buf *groupBuffer) error {
-		if err := r.openGroup(m, buf); err != nil {
+	return eachGroup(ctx, workers(r.opts.Jobs, r.shape.hash), groupsOf(r.shape), func(g group, buf *groupBuffer) error {
+		start := groupStart(g.m)
+		to := window(dst, start, g.n)
+		if err := r.openGroup(g, buf, to, do != nil && to == nil); err != nil {
 			return err
 		}
-		start := groupStart(m)
-		p := buf.data()[:min(r.shape.size-start, groupData)]
-		if err := do(start, p); err != nil {
-			return err
+		if do != nil && to == nil {
+			if err := do(start, buf.data()[:g.n]); err != nil {
+				return err
+			}
 		}
-		progress(len(p))
+		progress(g.n)
 		return nil
 	})
 }
 
-// openGroup reads and decrypts group m into buf.
-func (r *Reader) openGroup(m int64, buf *groupBuffer) error {
+// openGroup reads and decrypts a group. Its plaintext is in buf afterwards if it
+// is to stay there, and in to if that is not nil.
+func (r *Reader) openGroup(g group, buf *groupBuffer, to []byte, stay bool) error {
 	// The slot first: if a hash node above is damaged, that is the finding.
-	at, err := r.hashSlot(m)
+	at, err := r.hashSlot(g.m)
 	if err != nil {
 		return err
 	}
-	count := r.shape.dataIn(m)
-	if err := r.readNodes(buf[:(1+count)*NodeSize], hashNodeNumber(m)); err != nil {
-		return err
+	count := r.shape.dataIn(g.m)
+	nodes := (1 + count) * NodeSize
+	from := window(r.src, hashNodeNumber(g.m)*NodeSize, nodes)
+	if from == nil || stay || overlap(from, to) {
+		from = nil
+		if err := r.readNodes(buf[:nodes], hashNodeNumber(g.m)); err != nil {
+			return err
+		}
+	} else {
+		copy(buf[:NodeSize], from)
 	}
-	if !openNode(buf[:], at) {
-		return r.badNode(hashNodeNumber(m))
+	if !openNode(buf[:], buf[:], at) {
+		return r.badNode(hashNodeNumber(g.m))
 	}
-	node := (*hashNode)(buf[:NodeSize])
+	hash := (*hashNode)(buf[:NodeSize])
 	for i := range count {
-		if !openNode(buf.node(i), node.dataSlot(i)) {
-			return r.badNode(dataNodeNumber(m*dataPerHash + int64(i)))
+		in := buf.node(i)
+		if from != nil {
+			in = buf.node(0) // stays in the nearest cache
+			copy(in[:NodeSize], from[(1+i)*NodeSize:])
+		}
+		out := in
+		if end := (i + 1) * NodeSize; end <= len(to) {
+			out = to[i*NodeSize : end]
+		}
+		if !openNode(out, in, hash.dataSlot(i)) {
+			return r.badNode(dataNodeNumber(g.m*dataPerHash + int64(i)))
+		}
+		if rest := len(to) - i*NodeSize; rest > 0 && rest < NodeSize {
+			copy(to[i*NodeSize:], in[:rest])
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package protectedfile
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -50,63 +49,6 @@ type Summary struct {
 	HeaderDigest [digestSize]byte
 }
 
-// unknown is the number of groups of a plaintext whose size is not known yet.
-const unknown = -1
-
-// Writer encrypts what is written to it. The data goes out as it comes in, a
-// group of 96 nodes at a time and not in order; the hash nodes above others and
-// node 0 follow on [Writer.Close]. Of a plaintext whose size is not known
-// beforehand, hash nodes are read back from dst when it is an [io.ReaderAt]
-// too; otherwise they all stay in memory, about 1 % of the plaintext.
-//
-// Either Close or [Writer.Abort] must be called. A Writer is for one goroutine.
-type Writer struct {
-	dst    io.WriterAt
-	back   io.ReaderAt
-	wrap   Key
-	opts   WriterOptions
-	keys   keySource
-	groups int64 // hash nodes in all, or unknown
-
-	meta     metadata
-	size     int64
-	interior map[int64]*hashNode // hash nodes with others below them
-	current  *groupBuffer        // of the group that is being filled
-	leaves   leaves
-	witness  *witness // of an earlier pass over the source, or nil
-
-	jobs    chan job
-	free    chan struct{} // a token for each buffer that may be taken
-	stopped chan struct{} // closed on the first error
-	running sync.WaitGroup
-
-	mu       sync.Mutex
-	idle     sync.Cond
-	inFlight map[int64]struct{}
-	err      error
-	closed   bool
-	summary  Summary
-}
-
-// job is a group on its way to a worker.
-type job struct {
-	m      int64
-	n      int // plaintext bytes
-	buf    *groupBuffer
-	own    *hashNode // where the slots go if the hash node is kept, else nil
-	parent *hashNode // nil for the root
-	leaf   *[digestSize]byte
-}
-
-// NewWriter starts a protected file at offset 0 of dst. What dst held before
-// must be gone: nothing is truncated.
-func NewWriter(dst io.WriterAt, key Key, opts WriterOptions) (*Writer, error) {
-	if err := opts.complete(key); err != nil {
-		return nil, err
-	}
-	return newWriter(dst, key, opts, &randomKeys{rand: opts.Rand}), nil
-}
-
 // complete checks the options and fills in what they leave out.
 func (o *WriterOptions) complete(key Key) error {
 	path, err := EmbeddablePath(o.Path)
@@ -129,224 +71,25 @@ func (o *WriterOptions) complete(key Key) error {
 	return nil
 }
 
-// newWriter starts a Writer with options that are complete.
-func newWriter(dst io.WriterAt, key Key, opts WriterOptions, keys keySource) *Writer {
-	w := &Writer{
-		dst: dst, wrap: key, opts: opts, keys: keys, groups: unknown,
-		interior: map[int64]*hashNode{},
-		inFlight: map[int64]struct{}{},
-		stopped:  make(chan struct{}),
-	}
-	if s, err := shapeOf(opts.Size); err == nil && opts.Size > 0 {
-		w.groups = s.hash
-	}
-	if opts.Digest {
-		w.leaves = make(leaves, 1, 1+max(w.groups, 0))
-	}
-	w.back, _ = dst.(io.ReaderAt)
-	w.idle.L = &w.mu
-	copy(w.meta[:pathSize], opts.Path)
-	return w
-}
-
-// Write encrypts p. After an error all that is left is [Writer.Abort].
-func (w *Writer) Write(p []byte) (int, error) {
-	written := 0
-	for len(p) > 0 {
-		room, err := w.room()
-		if err != nil {
-			return written, err
-		}
-		n := copy(room, p)
-		p = p[n:]
-		written += n
-		if err := w.advance(n); err != nil {
-			return written, err
-		}
-	}
-	return written, nil
-}
-
-// ReadFrom encrypts what r gives until its end.
-func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
-	return w.readFrom(context.Background(), r)
-}
-
-func (w *Writer) readFrom(ctx context.Context, r io.Reader) (int64, error) {
-	var total int64
-	empty := 0
-	for {
-		if err := ctx.Err(); err != nil {
-			return total, err
-		}
-		room, err := w.room()
-		if err != nil {
-			return total, err
-		}
-		n, err := r.Read(room)
-		total += int64(n)
-		if aerr := w.advance(n); aerr != nil {
-			return total, aerr
-		}
-		if errors.Is(err, io.EOF) {
-			return total, nil
-		}
-		if err != nil {
-			return total, fmt.Errorf("read plaintext: %w", err)
-		}
-		if empty++; n > 0 {
-			empty = 0
-		} else if empty == 100 {
-			return total, fmt.Errorf("read plaintext: %w", io.ErrNoProgress)
-		}
-	}
-}
-
-// room is where the next plaintext bytes go; it is never empty.
-func (w *Writer) room() ([]byte, error) {
-	if w.closed {
-		return nil, errors.New("write protected file: already closed")
-	}
-	if w.size < inlineSize {
-		return w.meta.inline()[w.size:], nil
-	}
-	if w.current == nil {
-		if err := w.acquire(); err != nil {
-			return nil, err
-		}
-	}
-	return w.current.data()[(w.size-inlineSize)%groupData:], nil
-}
-
-// advance counts n bytes that were put into the room, and passes a full group
-// on.
-func (w *Writer) advance(n int) error {
-	if n == 0 {
-		return nil
-	}
-	limit := int64(MaxPlaintextSize)
-	if w.opts.Size > 0 {
-		limit = w.opts.Size
-	}
-	if w.size > limit-int64(n) {
-		return fmt.Errorf("write protected file: %w: it has more than %d bytes", errSourceChanged, limit)
-	}
-	w.size += int64(n)
-	if filled := w.size - inlineSize; filled > 0 && filled%groupData == 0 {
-		return w.dispatch(filled/groupData-1, groupData)
-	}
-	return nil
-}
-
-// Close writes what is left and the nodes that vouch for the rest. Without it
-// there is no protected file.
-func (w *Writer) Close() error {
-	if w.closed {
-		return errors.New("write protected file: already closed")
-	}
-	// A buffer may have been taken for bytes that never came.
-	if filled := w.size - inlineSize; filled > 0 && filled%groupData > 0 {
-		if err := w.dispatch(filled/groupData, int(filled%groupData)); err != nil {
-			w.Abort()
-			return err
-		}
-	}
-	w.stop()
-	if err := w.failure(); err != nil {
-		return err
-	}
-	if err := w.finish(); err != nil {
-		return fmt.Errorf("write protected file: %w", err)
-	}
-	return nil
-}
-
-// Abort ends the goroutines of a Writer that will not be closed. After Close
-// it does nothing.
-func (w *Writer) Abort() {
-	if !w.closed {
-		w.fail(errors.New("write protected file: aborted"))
-		w.stop()
-	}
-}
-
-// Summary says what was written, after Close.
-func (w *Writer) Summary() Summary { return w.summary }
-
-// finish writes the kept hash nodes, children before parents, then node 0.
-func (w *Writer) finish() error {
-	s, err := shapeOf(w.size)
-	if err != nil {
-		return err
-	}
-	if w.opts.Size > 0 && w.size != w.opts.Size {
-		return fmt.Errorf("%w: it has %d bytes, not %d", errSourceChanged, w.size, w.opts.Size)
-	}
-	if w.opts.Digest {
-		w.leaves[0] = sha256.Sum256(w.meta.inline()[:min(w.size, inlineSize)])
-	}
-	if w.witness != nil && !w.witness.recognises(0, w.meta.inline()[:min(w.size, inlineSize)]) {
-		return fmt.Errorf("%w: its first bytes are not what they were", errSourceChanged)
-	}
-	var out [NodeSize + tagSize]byte
-	for m := s.hash - 1; m >= 0; m-- {
-		node, kept := w.interior[m]
-		if !kept {
-			continue
-		}
-		at := w.meta.root()
-		if m > 0 {
-			at = w.interior[parentHash(m)].hashSlot(m)
-		}
-		if err := w.keys.nodeKeys(hashNodeNumber(m), at.key()); err != nil {
-			return err
-		}
-		sealHash(&out, node, at)
-		if err := w.writeNode(out[:NodeSize], hashNodeNumber(m)); err != nil {
-			return err
-		}
-	}
-	w.meta.setSize(uint64(w.size))
-	var head [NodeSize]byte
-	if err := sealHeader(&head, &w.meta, w.wrap, w.opts.Format, w.keys); err != nil {
-		return err
-	}
-	if err := w.writeNode(head[:], 0); err != nil {
-		return err
-	}
-	w.summary = Summary{
-		Path: w.opts.Path, Format: w.opts.Format, Size: s.size, FileSize: s.fileSize(), DataNodes: s.data, HashNodes: s.hash,
-		HeaderDigest: sha256.Sum256(head[:]),
-	}
-	if w.opts.Digest {
-		w.summary.SourceDigest = keyed(w.wrap, w.leaves.root(s.size))
-	}
-	if w.opts.Progress != nil {
-		w.opts.Progress(min(w.size, inlineSize))
-	}
-	return nil
-}
-
-func (w *Writer) writeNode(p []byte, node int64) error {
-	if _, err := w.dst.WriteAt(p, node*NodeSize); err != nil {
-		return fmt.Errorf("write node %d: %w", node, err)
-	}
-	return nil
-}
-
 // Encrypt makes a protected file of what src gives, with keys and nonce drawn
 // at random: encrypting the same twice gives two different files. What dst held
 // before must be gone, and after an error what it holds must be thrown away.
+//
+// A src that is an [io.ReaderAt] and an [io.Seeker] too, such as a file, is read
+// in several places at once if [WriterOptions.Size] says how far: from its
+// position on, which stays. Any other is read from front to back. Of a
+// plaintext whose size is not known, hash nodes are read back from dst when it
+// is an [io.ReaderAt] too; otherwise they stay in memory, about 1 % of the
+// plaintext.
 //
 // It encrypts on several goroutines and returns when they have ended.
 // Cancelling ctx ends it within the time that the reading or writing of one
 // group of 384 KiB takes.
 func Encrypt(ctx context.Context, dst io.WriterAt, src io.Reader, key Key, opts WriterOptions) (Summary, error) {
-	w, err := NewWriter(dst, key, opts)
-	if err != nil {
+	if err := opts.complete(key); err != nil {
 		return Summary{}, err
 	}
-	return w.run(ctx, src)
+	return newEncryption(dst, sourceOf(src, opts.Size), key, opts, &randomKeys{rand: opts.Rand}).run(ctx)
 }
 
 // EncryptReproducible makes the one protected file that belongs to the
@@ -375,10 +118,9 @@ func EncryptReproducible(ctx context.Context, dst io.WriterAt, src io.ReaderAt, 
 		return Summary{}, fmt.Errorf("digest source: %w", err)
 	}
 	digest := l.root(size)
-	w := newWriter(dst, key, opts, newDerivedKeys(key, digest, s, opts.Format, opts.Path))
-	w.witness = witness
-	// One byte more than expected, so that a source that grew is noticed.
-	sum, err := w.run(ctx, io.NewSectionReader(src, 0, size+1))
+	e := newEncryption(dst, &source{at: src}, key, opts, newDerivedKeys(key, digest, s, opts.Format, opts.Path))
+	e.witness = witness
+	sum, err := e.run(ctx)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -398,18 +140,181 @@ func Reencrypt(ctx context.Context, dst io.WriterAt, r *Reader, newKey Key, opts
 	// Tools before Gramine 1.4 embedded paths that were not normalised; it is
 	// not for this function to make a file of another name of them.
 	opts.Path = r.Path()
-	w := newWriter(dst, newKey, opts, &randomKeys{rand: opts.Rand})
-	return w.run(ctx, io.NewSectionReader(r, 0, r.Size()))
+	return newEncryption(dst, &source{at: r}, newKey, opts, &randomKeys{rand: opts.Rand}).run(ctx)
 }
 
-// run encrypts all of src and finishes.
-func (w *Writer) run(ctx context.Context, src io.Reader) (Summary, error) {
-	defer w.Abort()
-	if _, err := w.readFrom(ctx, src); err != nil {
+// unknown is the number of groups of a plaintext whose size is not known yet.
+const unknown = -1
+
+// encryption is the making of one protected file. The goroutine whose turn it
+// is takes the next group and decides where slots go; then it encrypts the
+// group on its own. It touches only its buffer and the slots of that group, so
+// nothing of that needs a lock but telling that it is done.
+//
+// Data goes out a group of 96 nodes at a time, not in order; the hash nodes
+// above others follow at the end, then node 0. Of a plaintext of unknown size,
+// hash nodes are read back from dst when it is an [io.ReaderAt] too; otherwise
+// they all stay in memory, about 1 % of the plaintext.
+type encryption struct {
+	dst     io.WriterAt
+	back    io.ReaderAt
+	wrap    Key
+	opts    WriterOptions
+	keys    keySource
+	src     *source
+	witness *witness // of an earlier pass over the source, or nil
+	groups  int64    // hash nodes in all, or unknown
+
+	// Of the goroutine whose turn it is:
+	meta     metadata
+	size     int64 // plaintext bytes taken
+	next     int64 // the next group
+	interior map[int64]*hashNode
+
+	mu       sync.Mutex // guards what follows
+	idle     sync.Cond
+	inFlight map[int64]struct{}
+	failed   error
+	leaves   leaves
+}
+
+// newEncryption starts with options that are complete.
+func newEncryption(dst io.WriterAt, src *source, key Key, opts WriterOptions, keys keySource) *encryption {
+	e := &encryption{
+		dst: dst, wrap: key, opts: opts, keys: keys, src: src, groups: unknown,
+		interior: map[int64]*hashNode{},
+		inFlight: map[int64]struct{}{},
+	}
+	if s, err := shapeOf(opts.Size); err == nil && opts.Size > 0 {
+		e.groups = s.hash
+	}
+	if opts.Digest {
+		e.leaves = make(leaves, 1, 1+max(e.groups, 0))
+	}
+	e.back, _ = dst.(io.ReaderAt)
+	e.idle.L = &e.mu
+	copy(e.meta[:pathSize], opts.Path)
+	return e
+}
+
+// run encrypts all of the source and finishes.
+func (e *encryption) run(ctx context.Context) (Summary, error) {
+	if err := e.takeInline(ctx); err != nil {
 		return Summary{}, err
 	}
-	if err := w.Close(); err != nil {
+	if e.size == inlineSize {
+		n := e.groups
+		if n == unknown {
+			n = MaxPlaintextSize
+		}
+		err := eachGroup(ctx, workers(e.opts.Jobs, n), func(buf *groupBuffer) (group, error) { return e.take(ctx, buf) }, e.seal)
+		if err != nil {
+			return Summary{}, err
+		}
+	}
+	if err := e.checkEnd(ctx); err != nil {
 		return Summary{}, err
 	}
-	return w.Summary(), nil
+	sum, err := e.finish()
+	if err != nil {
+		return Summary{}, fmt.Errorf("write protected file: %w", err)
+	}
+	return sum, nil
+}
+
+// takeInline reads what the metadata holds.
+func (e *encryption) takeInline(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n, err := e.src.read(ctx, e.meta.inline()[:min(e.limit(), inlineSize)], 0)
+	if err != nil {
+		return err
+	}
+	e.size = int64(n)
+	inline := e.meta.inline()[:n]
+	if e.opts.Digest {
+		e.leaves[0] = sha256.Sum256(inline)
+	}
+	if e.witness != nil && !e.witness.recognises(0, inline) {
+		return fmt.Errorf("write protected file: %w: its first bytes are not what they were", errSourceChanged)
+	}
+	return nil
+}
+
+// limit is the number of bytes that the plaintext may have.
+func (e *encryption) limit() int64 {
+	if e.opts.Size > 0 || e.witness != nil {
+		return e.opts.Size
+	}
+	return MaxPlaintextSize
+}
+
+// checkEnd compares what was read with what was announced.
+func (e *encryption) checkEnd(ctx context.Context) error {
+	if limit := e.limit(); limit < MaxPlaintextSize {
+		if e.size != limit {
+			return fmt.Errorf("write protected file: %w: it has %d bytes, not %d", errSourceChanged, e.size, limit)
+		}
+		more, err := e.src.goesOn(ctx, e.size)
+		if err != nil {
+			return err
+		}
+		if more {
+			return fmt.Errorf("write protected file: %w: it has more than %d bytes", errSourceChanged, limit)
+		}
+	}
+	return nil
+}
+
+// finish writes the kept hash nodes, children before parents, then node 0.
+func (e *encryption) finish() (Summary, error) {
+	s, err := shapeOf(e.size)
+	if err != nil {
+		return Summary{}, err
+	}
+	var out [NodeSize + tagSize]byte
+	for m := s.hash - 1; m >= 0; m-- {
+		node, kept := e.interior[m]
+		if !kept {
+			continue
+		}
+		at := e.meta.root()
+		if m > 0 {
+			at = e.interior[parentHash(m)].hashSlot(m)
+		}
+		if err := e.keys.nodeKeys(hashNodeNumber(m), at.key()); err != nil {
+			return Summary{}, err
+		}
+		sealHash(&out, node, at)
+		if err := e.writeNode(out[:NodeSize], hashNodeNumber(m)); err != nil {
+			return Summary{}, err
+		}
+	}
+	e.meta.setSize(uint64(e.size))
+	var head [NodeSize]byte
+	if err := sealHeader(&head, &e.meta, e.wrap, e.opts.Format, e.keys); err != nil {
+		return Summary{}, err
+	}
+	if err := e.writeNode(head[:], 0); err != nil {
+		return Summary{}, err
+	}
+	sum := Summary{
+		Path: e.opts.Path, Format: e.opts.Format, Size: s.size, FileSize: s.fileSize(), DataNodes: s.data, HashNodes: s.hash,
+		HeaderDigest: sha256.Sum256(head[:]),
+	}
+	if e.opts.Digest {
+		sum.SourceDigest = keyed(e.wrap, e.leaves.root(s.size))
+	}
+	if e.opts.Progress != nil {
+		e.opts.Progress(min(e.size, inlineSize))
+	}
+	return sum, nil
+}
+
+func (e *encryption) writeNode(p []byte, node int64) error {
+	if _, err := e.dst.WriteAt(p, node*NodeSize); err != nil {
+		return fmt.Errorf("write node %d: %w", node, err)
+	}
+	return nil
 }

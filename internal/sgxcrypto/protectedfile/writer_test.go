@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -98,29 +100,73 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-func TestWriterInSmallSteps(t *testing.T) {
+// trickle gives what next says of p at a time.
+func trickle(p []byte, next func() int) io.Reader {
+	return readerFunc(func(to []byte) (int, error) {
+		if len(p) == 0 {
+			return 0, io.EOF
+		}
+		n := copy(to[:min(next(), len(to))], p)
+		p = p[n:]
+		return n, nil
+	})
+}
+
+func TestEncryptSmallReads(t *testing.T) {
 	plain := stream("steps", inlineSize+2*groupData+5)
 	for _, step := range []int{1, 1000, 4096, groupData, len(plain)} {
-		dst := &memory{}
-		w, err := NewWriter(dst, testKey, WriterOptions{Path: testPath})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for rest := plain; len(rest) > 0; {
-			n, err := w.Write(rest[:min(step, len(rest))])
+		for _, size := range []int64{0, int64(len(plain))} {
+			dst := &memory{}
+			s, err := Encrypt(t.Context(), dst, trickle(plain, func() int { return step }), testKey, WriterOptions{Path: testPath, Size: size})
 			if err != nil {
 				t.Fatal(err)
 			}
-			rest = rest[n:]
+			if s.Size != int64(len(plain)) || s.FileSize != int64(len(dst.b)) || s.HashNodes != 3 || s.DataNodes != 193 || s.Path != testPath || s.Format != FormatV1 {
+				t.Errorf("step %d: summary %+v", step, s)
+			}
+			if !bytes.Equal(decrypted(t, dst.b, ReaderOptions{}), plain) {
+				t.Errorf("step %d: the plaintext does not come back", step)
+			}
 		}
-		if err := w.Close(); err != nil {
+	}
+}
+
+// TestEncryptFromPosition checks that a file is encrypted from where it stands,
+// however it can be read.
+func TestEncryptFromPosition(t *testing.T) {
+	const skipped = 1000
+	plain := stream("position", skipped+inlineSize+3*groupData+5)
+	path := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(path, plain, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	pr, pw, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pr.Close() }()
+	go func() {
+		_, _ = pw.Write(plain)
+		_ = pw.Close()
+	}()
+	for name, src := range map[string]io.Reader{"file": f, "pipe": pr, "memory": bytes.NewReader(plain)} {
+		if _, err := io.CopyN(io.Discard, src, skipped); err != nil {
 			t.Fatal(err)
 		}
-		if s := w.Summary(); s.Size != int64(len(plain)) || s.FileSize != int64(len(dst.b)) || s.HashNodes != 3 || s.DataNodes != 193 || s.Path != testPath || s.Format != FormatV1 {
-			t.Errorf("step %d: summary %+v", step, s)
+		if name != "pipe" && !sourceOf(src, 1).anywhere() {
+			t.Errorf("%s is read from front to back", name)
 		}
-		if !bytes.Equal(decrypted(t, dst.b, ReaderOptions{}), plain) {
-			t.Errorf("step %d: the plaintext does not come back", step)
+		dst := &memory{}
+		if _, err := Encrypt(t.Context(), dst, src, testKey, WriterOptions{Path: testPath, Size: int64(len(plain) - skipped)}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !bytes.Equal(decrypted(t, dst.b, ReaderOptions{}), plain[skipped:]) {
+			t.Errorf("%s: the plaintext does not come back", name)
 		}
 	}
 }
@@ -310,8 +356,8 @@ func TestWriterOptionsRefused(t *testing.T) {
 		{"size", testKey, WriterOptions{Path: "a", Size: -1}, "write protected file: plaintext of -1 bytes: a size from 0 to 4611686018427387904 is possible"},
 	} {
 		dst := &memory{}
-		if _, err := NewWriter(dst, tc.key, tc.opts); err == nil || err.Error() != tc.want {
-			t.Errorf("%s: NewWriter: %v, want %q", tc.name, err, tc.want)
+		if _, err := Encrypt(t.Context(), dst, strings.NewReader("x"), tc.key, tc.opts); err == nil || err.Error() != tc.want {
+			t.Errorf("%s: Encrypt: %v, want %q", tc.name, err, tc.want)
 		}
 		if tc.name == "size" {
 			continue
@@ -480,39 +526,6 @@ type fixed []byte
 func (f fixed) WriteAt(p []byte, off int64) (int, error) { return copy(f[off:], p), nil }
 func (f fixed) ReadAt(p []byte, off int64) (int, error)  { return copy(p, f[off:]), nil }
 
-func TestWriterEndsOnce(t *testing.T) {
-	w, err := NewWriter(&memory{}, testKey, WriterOptions{Path: testPath})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	w.Abort()
-	if err := w.Close(); err == nil || err.Error() != "write protected file: already closed" {
-		t.Errorf("closing twice: %v", err)
-	}
-	if _, err := w.Write([]byte{1}); err == nil {
-		t.Error("writing after closing succeeds")
-	}
-
-	dst := &memory{}
-	if w, err = NewWriter(dst, testKey, WriterOptions{Path: testPath}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(make([]byte, 3*groupData)); err != nil {
-		t.Fatal(err)
-	}
-	w.Abort()
-	w.Abort()
-	if err := w.Close(); err == nil {
-		t.Error("closing after aborting succeeds")
-	}
-	if !bytes.Equal(dst.b[:min(NodeSize, len(dst.b))], make([]byte, min(NodeSize, len(dst.b)))) {
-		t.Error("an aborted file has a node 0")
-	}
-}
-
 // TestReadBackIsChecked changes a hash node on the disk before it is read back.
 func TestReadBackIsChecked(t *testing.T) {
 	dst := &flipping{node: hashNodeNumber(1)}
@@ -535,29 +548,18 @@ func (f *flipping) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-func TestWriterProperties(t *testing.T) {
+func TestEncryptProperties(t *testing.T) {
 	pool := stream("pool", inlineSize+3*groupData)
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.OneOf(rapid.IntRange(0, 9000), rapid.IntRange(0, len(pool))).Draw(t, "size")
 		format := rapid.SampledFrom([]Format{FormatV1, FormatV2}).Draw(t, "format")
 		jobs := rapid.IntRange(1, 4).Draw(t, "jobs")
-		w, err := NewWriter(&memory{}, testKey, WriterOptions{Path: testPath, Format: format, Jobs: jobs})
-		if err != nil {
+		known := rapid.SampledFrom([]int64{0, int64(size)}).Draw(t, "known size")
+		step := rapid.IntRange(1, len(pool))
+		src := trickle(pool[:size], func() int { return step.Draw(t, "step") })
+		file := &memory{}
+		if _, err := Encrypt(t.Context(), file, src, testKey, WriterOptions{Path: testPath, Format: format, Jobs: jobs, Size: known}); err != nil {
 			t.Fatal(err)
-		}
-		for rest := pool[:size]; len(rest) > 0; {
-			n := rapid.IntRange(1, len(rest)).Draw(t, "step")
-			if _, err := w.Write(rest[:n]); err != nil {
-				t.Fatal(err)
-			}
-			rest = rest[n:]
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		file, ok := w.dst.(*memory)
-		if !ok {
-			t.Fatal("not the destination")
 		}
 		out := &memory{}
 		if _, err := Decrypt(t.Context(), out, file, int64(len(file.b)), testKey, ReaderOptions{Path: testPath, Jobs: jobs, Strict: true}); err != nil {
