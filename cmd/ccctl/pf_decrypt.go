@@ -130,7 +130,7 @@ func (f *pfDecrypt) run(ctx context.Context, u *ui) error {
 	case f.out == "-" && u.json:
 		return usagef("--json and -o - both write to standard output")
 	}
-	key, err := u.openKey(f.key)
+	key, err := u.openKey(ctx, f.key)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (f *pfEncrypt) run(ctx context.Context, u *ui) error {
 	case f.out == "-":
 		return usagef("-o cannot be standard output: the beginning of a protected file is written last")
 	}
-	key, err := u.openKey(f.key)
+	key, err := u.openKey(ctx, f.key)
 	if err != nil {
 		return err
 	}

@@ -51,11 +51,11 @@ func (f *pfRewrap) run(ctx context.Context, u *ui, names []string) error {
 	if f.jobs < 0 {
 		return usagef("--jobs %d is negative", f.jobs)
 	}
-	oldKey, err := u.openKey(f.oldKey)
+	oldKey, err := u.openKey(ctx, f.oldKey)
 	if err != nil {
 		return err
 	}
-	newKey, err := u.openKey(f.newKey)
+	newKey, err := u.openKey(ctx, f.newKey)
 	if err != nil {
 		return err
 	}
