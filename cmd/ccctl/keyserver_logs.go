@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -81,24 +82,7 @@ JSON object.`,
 			if auditLog != "" {
 				return l.followed(cmd.Context(), l.readAudit(cmd.Context(), auditLog))
 			}
-			address := admin.address
-			if admin.stateFile != "" {
-				state, err := findState(admin.stateFile)
-				if err != nil {
-					return err
-				}
-				if address = state.Admin; address == "" {
-					return withHint(fmt.Errorf("ask key server: it has no admin listener"), "read its audit log with --audit-log")
-				}
-				if state.AdminTLS && !admin.secure() {
-					return usagef("%s: the admin listener at %s speaks mutual TLS: give --ca, --cert and --key", cmd.CommandPath(), address)
-				}
-			}
-			client, err := admin.client(address)
-			if err != nil {
-				return err
-			}
-			return l.followed(cmd.Context(), l.readAdmin(cmd.Context(), client))
+			return l.followed(cmd.Context(), l.readAdmin(cmd.Context(), &admin))
 		},
 	}
 	admin.add(cmd)
@@ -206,12 +190,37 @@ func (l *logReader) print(d *console.Decision) error {
 	return nil
 }
 
+// askDecisions asks once. It looks for the server each time: one that was restarted may be somewhere else.
+func askDecisions(ctx context.Context, admin *adminFlags, query url.Values) (*console.Page, error) {
+	address := admin.address
+	if admin.stateFile != "" {
+		state, err := findState(admin.stateFile)
+		switch {
+		case err != nil:
+			return nil, err
+		case state.PID == 0:
+			return nil, withCode(exitUnreachable, errors.New("ask key server: it is starting"))
+		case state.Admin == "":
+			return nil, withHint(errors.New("ask key server: it has no admin listener"), "read its audit log with --audit-log")
+		case state.AdminTLS && !admin.secure():
+			return nil, usagef("ask key server: its admin listener at %s speaks mutual TLS: give --ca, --cert and --key", state.Admin)
+		}
+		address = state.Admin
+	}
+	client, err := admin.client(address)
+	if err != nil {
+		return nil, err
+	}
+	var page console.Page
+	err = client.get(ctx, "/decisions?"+query.Encode(), 30*time.Second, &page)
+	return &page, err
+}
+
 // readAdmin asks a server for what it remembers, again and again if it is followed.
-func (l *logReader) readAdmin(ctx context.Context, client *adminClient) error {
+func (l *logReader) readAdmin(ctx context.Context, admin *adminFlags) error {
 	query, lost := url.Values{}, false
 	for {
-		var page console.Page
-		err := client.get(ctx, "/decisions?"+query.Encode(), 30*time.Second, &page)
+		page, err := askDecisions(ctx, admin, query)
 		switch {
 		case err == nil:
 		case !l.follow || !l.caught || ctx.Err() != nil || exitCode(err) != exitUnreachable:

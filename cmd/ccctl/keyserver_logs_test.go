@@ -216,20 +216,15 @@ func TestFollowingAServerThatRestarts(t *testing.T) {
 		r := <-runs
 		runs <- r
 		console.Handler(console.Options{
-			Recent: r.recent, Status: func() *console.Status { return &console.Status{Started: r.started} },
-			Ready: func() error { return nil },
+			Recent: r.recent, Started: r.started,
 		}).ServeHTTP(w, req)
 	}))
 	defer server.Close()
 	out := &syncBuffer{}
 	l := &logReader{follow: true, u: newUI(nil, out, out)}
-	client, err := (&adminFlags{}).client(server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- l.readAdmin(ctx, client) }()
+	go func() { done <- l.readAdmin(ctx, &adminFlags{address: server.Listener.Addr().String()}) }()
 	await := func(word string) {
 		t.Helper()
 		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), word); time.Sleep(5 * time.Millisecond) {

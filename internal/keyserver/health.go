@@ -213,6 +213,11 @@ func (s *Server) Status() *console.Status {
 	} else if left < 14*24*time.Hour {
 		status.Warnings = append(status.Warnings, fmt.Sprintf("the server's certificate expires in %s; clients refuse it after that", console.Span(left)))
 	}
+	if g.admin != nil {
+		if left := g.admin.Certificates[0].Leaf.NotAfter.Sub(now); left < 14*24*time.Hour {
+			status.Warnings = append(status.Warnings, fmt.Sprintf("the admin listener's certificate expires in %s; clients refuse it after that", console.Span(max(left, 0))))
+		}
+	}
 	if refused != nil {
 		status.Warnings = append(status.Warnings, "a newer configuration was refused; the one in force is older than its file")
 	}

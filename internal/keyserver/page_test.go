@@ -2,6 +2,7 @@ package keyserver
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -319,4 +320,42 @@ func sgxsimOtherCA(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return p.RootPEM()
+}
+
+// TestAdminTLSIsReloaded: a renewed certificate and another client CA take effect without a restart, TLS itself does not.
+func TestAdminTLSIsReloaded(t *testing.T) {
+	w := newWorld(t)
+	admin := "admin: { listen: '127.0.0.1:0', tls: { certificate: server.pem, private_key: server-key.pem, client_ca: ca.pem } }\n"
+	w.issueUntil(time.Now().Add(9*24*time.Hour), "localhost", "127.0.0.1")
+	s := w.start(w.config() + admin)
+	serial := func() string {
+		g := s.acquire()
+		defer s.release(g)
+		return g.admin.Certificates[0].Leaf.PublicKey.(*ecdsa.PublicKey).X.String() //nolint:forcetypeassert // The world has ECDSA keys.
+	}
+	if !slices.ContainsFunc(s.Status().Warnings, func(s string) bool { return strings.HasPrefix(s, "the admin listener's certificate expires in 8 d") }) {
+		t.Errorf("warnings: %q", s.Status().Warnings)
+	}
+	before, stamped := serial(), stamp("server.yaml", s.Config())
+	w.issue("localhost", "127.0.0.1")
+	if stamp("server.yaml", s.Config()) == stamped {
+		t.Error("the watch does not look at the admin listener's files")
+	}
+	if err := s.Reload(w.parse(w.config() + strings.Replace(admin, "tls:", "server_names: [keys.example.com], tls:", 1))); err != nil {
+		t.Fatal(err)
+	}
+	if serial() == before {
+		t.Error("the certificate is the old one")
+	}
+	for _, tt := range []struct{ admin, err string }{
+		{"admin: { listen: '127.0.0.1:0' }\n", "admin: changed from 127.0.0.1:0 with TLS to 127.0.0.1:0; restart the server"},
+		{"", "admin: changed from 127.0.0.1:0 with TLS to none; restart the server"},
+		{strings.Replace(admin, "server-key.pem", "wrap-key", 1), "admin.tls: load certificate and private key: tls: failed to find any PEM data in key input"},
+		{strings.Replace(admin, "ca.pem", "nobody.pem", 1), "admin.tls: open file: "},
+	} {
+		err := s.Reload(w.parse(w.config() + tt.admin))
+		if err == nil || !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("with %s: error is %v, want %q", tt.admin, err, tt.err)
+		}
+	}
 }

@@ -116,7 +116,7 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 // serveAdmin answers operators on l until the returned function is called.
 func (s *Server) serveAdmin(l net.Listener, version string) (stop func()) {
 	handler := console.Handler(console.Options{
-		Ready: s.Ready, Metrics: s.WriteMetrics, Recent: &s.recent,
+		Ready: s.Ready, Metrics: s.WriteMetrics, Recent: &s.recent, Started: s.started.UTC(),
 		Status: func() *console.Status {
 			status := s.Status()
 			status.Version = version

@@ -26,6 +26,8 @@ type Options struct {
 	Status func() *Status
 	// Recent are its decisions.
 	Recent *Recent
+	// Started is when the server was started; it tells the numbers of its decisions from those of another run.
+	Started time.Time
 	// Names are host names by which clients may call the listener, beside those of the loopback; nil is none.
 	Names func() []string
 }
@@ -145,8 +147,7 @@ func (c *console) decisions(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	started := c.Status().Started
-	if of := r.URL.Query().Get("started"); of != "" && of != started.Format(time.RFC3339Nano) {
+	if of := r.URL.Query().Get("started"); of != "" && of != c.Started.Format(time.RFC3339Nano) {
 		after = 0 // the client knows a former run of the server
 	}
 	if wait := time.Duration(min(seconds, maxWait)) * time.Second; wait > 0 {
@@ -154,7 +155,7 @@ func (c *console) decisions(w http.ResponseWriter, r *http.Request) {
 		c.Recent.Wait(ctx, after)
 		cancel()
 	}
-	page := Page{Started: started}
+	page := Page{Started: c.Started}
 	page.Decisions, page.Last = c.Recent.After(after)
 	if all := page.Last - min(page.Last, after); all > uint64(len(page.Decisions)) {
 		page.Missed = all - uint64(len(page.Decisions))

@@ -60,6 +60,7 @@ func TestDecisionsAreBounded(t *testing.T) {
 func TestWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts := shown()
+		opts.Started = time.Now()
 		h := Handler(opts)
 		get := func(query string) (Page, time.Duration) {
 			t.Helper()
