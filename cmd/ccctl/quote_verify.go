@@ -100,6 +100,9 @@ func (u *ui) reportVerdict(name string, v *dcap.Verdict, policy *dcap.Policy) er
 	if v.Simulated {
 		u.warn("the trusted root is not Intel's: this proves nothing about hardware")
 	}
+	if policy == nil && v.Report.Attributes.Debug() {
+		u.warn("it is a debug enclave: whoever runs it reads its memory; a policy refuses it")
+	}
 	if refusal != nil {
 		return fmt.Errorf("%s: %w", name, refusal)
 	}

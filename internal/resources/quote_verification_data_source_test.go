@@ -170,7 +170,7 @@ func TestQuoteVerificationRejects(t *testing.T) {
 	bundle := "bundle = " + inDir(good.dir, "collateral.json")
 	for _, tt := range []rejection{
 		{"tampered", tampered.config(), "quote_signature: quote: found a signature that the attestation key did not make over header and report; the quote has been altered or damaged: take a new one."},
-		{"expired", good.config(`at = "2026-04-09T00:00:01Z"`), "pck_crl: PCK CRL: found time 2026-04-09T00:00:01Z, want at or before 2026-04-09T00:00:00Z"},
+		{"expired", good.config(`at = "2026-04-09T00:00:01Z"`), "pck_crl: PCK CRL: found one that expired on 2026-04-09T00:00:00Z, want one that is valid at 2026-04-09T00:00:01Z"},
 		{"revoked", revoked.config(), "Could not accept quote: Intel has revoked the TCB level of its platform. Use another machine."},
 		{"no collateral for it", good.configWith(file, "bundle = "+inDir(other.dir, "collateral.json")), "Error: Collateral not available"},
 		{"service not there", good.configWith(file, `url = "http://127.0.0.1:1"`), "Error: Collateral not available"},

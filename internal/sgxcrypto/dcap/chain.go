@@ -351,11 +351,11 @@ func checkWindow(at, notBefore, notAfter time.Time) *Error {
 	switch {
 	case at.Before(notBefore):
 		return &Error{
-			Reason: ReasonNotYetValid, Got: "time " + stamp(at), Want: "at or after " + stamp(notBefore),
+			Reason: ReasonNotYetValid, Got: "one that is valid from " + stamp(notBefore) + " on", Want: "one that is valid at " + stamp(at),
 		}
 	case at.After(notAfter):
 		return &Error{
-			Reason: ReasonExpired, Got: "time " + stamp(at), Want: "at or before " + stamp(notAfter),
+			Reason: ReasonExpired, Got: "one that expired on " + stamp(notAfter), Want: "one that is valid at " + stamp(at),
 		}
 	}
 	return nil

@@ -154,14 +154,18 @@ func (p Policy) explainTCB(x *explanation) {
 			unlisted = append(unlisted, id)
 		}
 	}
-	x.add("tcb_advisories", len(unlisted) == 0, "only "+oneOf(accepted), oneOf(unlisted),
+	want := "none"
+	if len(accepted) > 0 {
+		want = "none but " + oneOf(accepted)
+	}
+	x.add("tcb_advisories", len(unlisted) == 0, want, oneOf(unlisted),
 		"read the advisory at https://www.intel.com/content/www/us/en/security-center and mitigate it, or accept it by its id")
 	x.add("tcb_info_version", v.TCBInfoVersion >= 3 || p.AllowTCBInfoV2, "3, which lists advisories", fmt.Sprint(v.TCBInfoVersion),
 		"fetch the collateral from API v4")
 	if len(p.FMSPCs) > 0 || len(p.DenyFMSPCs) > 0 {
 		allowed := len(p.FMSPCs) == 0 || slices.Contains(p.FMSPCs, v.PCK.FMSPC)
 		x.add("fmspc", allowed && !slices.Contains(p.DenyFMSPCs, v.PCK.FMSPC),
-			fmt.Sprintf("allowed %v, denied %v", p.FMSPCs, p.DenyFMSPCs), v.PCK.FMSPC.String(), "use a platform of an allowed family")
+			families(p.FMSPCs, p.DenyFMSPCs), v.PCK.FMSPC.String(), "use a platform of an allowed family")
 	}
 }
 
@@ -262,6 +266,23 @@ func (p Policy) explainAttributes(x *explanation) {
 		got := r.MiscSelect & p.MiscSelectMask
 		x.add("misc_select", got == p.MiscSelect, fmt.Sprintf("%08x under %08x", p.MiscSelect, p.MiscSelectMask), fmt.Sprintf("%08x", got), "build the enclave with the wanted MISCSELECT")
 	}
+}
+
+// families says which are accepted. A denied one that is not among the allowed needs no mention.
+func families(allowed, denied []FMSPC) string {
+	var words []string
+	if len(allowed) == 0 {
+		for _, f := range denied {
+			words = append(words, f.String())
+		}
+		return "any family but " + oneOf(words)
+	}
+	for _, f := range allowed {
+		if !slices.Contains(denied, f) {
+			words = append(words, f.String())
+		}
+	}
+	return "one of " + oneOf(words)
 }
 
 func attributesWord(a, mask quote.Attributes) string {

@@ -53,7 +53,7 @@ func (q *Quote) readVariable(b []byte) error {
 	case section < fixedSignatureData:
 		return sectionError(fmt.Sprintf("at least %d", fixedSignatureData))
 	case section > rest:
-		return sectionError(fmt.Sprintf("at most the %d bytes that follow", rest))
+		return sectionError(fmt.Sprintf("at most the %d bytes that follow: it has been cut off", rest))
 	}
 
 	auth := int64(binary.LittleEndian.Uint16(b[qeAuthLengthOffset:]))

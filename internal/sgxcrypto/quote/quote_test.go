@@ -174,7 +174,7 @@ func TestParseRefuses(t *testing.T) {
 		{"header cut", func(b []byte) []byte { return b[:47] }, TooShort, 0, "header at offset 0: found 47 bytes, want 48 bytes"},
 		{"fixed part cut", func(b []byte) []byte { return b[:1019] }, TooShort, 0, "quote at offset 0: found 1019 bytes, want at least 1020 bytes"},
 		{"too long", func(b []byte) []byte { return append(b, make([]byte, MaxSize)...) }, TooLong, 0, "quote at offset 0: found 1049728 bytes, want at most 1048576 bytes"},
-		{"last byte cut", func(b []byte) []byte { return b[:size-1] }, BadLength, 432, "signature section length at offset 432: found 716, want at most the 715 bytes that follow"},
+		{"last byte cut", func(b []byte) []byte { return b[:size-1] }, BadLength, 432, "signature section length at offset 432: found 716, want at most the 715 bytes that follow: it has been cut off; take the quote whole"},
 		{"version 0", put16(0, 0), BadVersion, 0, "version at offset 0: found 0, want 3"},
 		{"version 1", put16(0, 1), BadVersion, 0, "found 1 (EPID, retired by Intel), want 3"},
 		{"version 2", put16(0, 2), BadVersion, 0, "found 2 (EPID, retired by Intel), want 3"},
