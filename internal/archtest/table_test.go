@@ -50,7 +50,8 @@ var table = map[string]rule{
 		ours: []string{
 			"internal/sgxcrypto/ratls", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
 			"internal/sgxcrypto/quote", "internal/atomicfile", "internal/keysource",
-			"internal/keyserver/admission", "internal/keyserver/audit", "internal/keyserver/console", "internal/keyserver/earlytcb",
+			"internal/keyserver/admission", "internal/keyserver/audit", "internal/keyserver/configsign", "internal/keyserver/console",
+			"internal/keyserver/scalar", "internal/keyserver/earlytcb",
 			"internal/keyserver/metrics", "internal/keyserver/protocol", "internal/keyserver/statefile",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
@@ -71,7 +72,9 @@ var table = map[string]rule{
 		ours:       []string{"internal/atomicfile", "internal/keyserver/filelock"},
 		thirdParty: []string{"golang.org/x/mod/sumdb/note"},
 	},
-	"internal/keyserver/console": {ours: []string{"internal/keyserver/admission"}},
+	"internal/keyserver/configsign": {thirdParty: []string{"golang.org/x/mod/sumdb/note"}},
+	"internal/keyserver/scalar":     {thirdParty: []string{"go.yaml.in/yaml/v4"}},
+	"internal/keyserver/console":    {ours: []string{"internal/keyserver/admission"}},
 	"internal/keyserver/earlytcb": {
 		ours: []string{"internal/keyserver/console", "internal/sgxcrypto/dcap", "internal/sgxcrypto/quote"},
 	},
@@ -96,7 +99,7 @@ var table = map[string]rule{
 
 	// L3: Terraform.
 	"internal/resources": {
-		ours: []string{"internal/deploy", "internal/remote", "internal/ecs", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile"},
+		ours: []string{"internal/deploy", "internal/remote", "internal/ecs", "internal/keysource", "internal/keysource/vaultkey", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile"},
 		thirdParty: []string{
 			"github.com/hashicorp/terraform-plugin-framework",
 			"github.com/hashicorp/terraform-plugin-framework-validators",
@@ -105,7 +108,7 @@ var table = map[string]rule{
 		},
 	},
 	"internal/provider": {
-		ours:       []string{"internal/resources", "internal/ecs"},
+		ours:       []string{"internal/resources", "internal/ecs", "internal/keysource"},
 		thirdParty: []string{"github.com/hashicorp/terraform-plugin-framework"},
 	},
 
@@ -116,7 +119,7 @@ var table = map[string]rule{
 	},
 	"cmd/ccctl": {
 		ours: []string{
-			"internal/deploy", "internal/doctor", "internal/keysource/...", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
+			"internal/deploy", "internal/doctor", "internal/keysource", "internal/keysource/...", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/configsign", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
 		},
 		thirdParty: []string{
 			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",

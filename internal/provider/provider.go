@@ -8,22 +8,27 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
 	"github.com/hashicorp/terraform-plugin-framework/function"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 
 	"github.com/ccctl/terraform-provider-cc/internal/ecs"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/resources"
 )
 
 var (
 	_ provider.Provider              = (*ccProvider)(nil)
 	_ provider.ProviderWithFunctions = (*ccProvider)(nil)
+
+	_ provider.ProviderWithEphemeralResources = (*ccProvider)(nil)
 )
 
 type ccProvider struct {
 	backend resources.Backend
+	environ *keysource.Environ // what has been taken out of the environment
 }
 
 // Option changes what the provider works with.
@@ -48,7 +53,8 @@ func New(version string, options ...Option) func() provider.Provider {
 	for _, o := range options {
 		o(&backend)
 	}
-	return func() provider.Provider { return &ccProvider{backend: backend} }
+	environ := keysource.NewEnviron()
+	return func() provider.Provider { return &ccProvider{backend: backend, environ: environ} }
 }
 
 func (p *ccProvider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
@@ -90,6 +96,13 @@ func (p *ccProvider) DataSources(context.Context) []func() datasource.DataSource
 		resources.NewProtectedFileDataSource,
 		resources.NewQuoteVerificationDataSource,
 		resources.NewSigstructDataSource,
+	}
+}
+
+// EphemeralResources lists the ephemeral resources, a line each.
+func (p *ccProvider) EphemeralResources(context.Context) []func() ephemeral.EphemeralResource {
+	return []func() ephemeral.EphemeralResource{
+		resources.NewWrapKeyEphemeral(p.environ),
 	}
 }
 

@@ -28,7 +28,8 @@ import (
 const Scheme = "vault:"
 
 const (
-	defaultField = "wrap_key"
+	// DefaultField is the field of a secret that is read unless another is named.
+	DefaultField = "wrap_key"
 	// maxCiphertext is more than Transit makes of a wrap key, in bytes.
 	maxCiphertext = 4096
 	// timeout of one reading, retries included.
@@ -55,7 +56,7 @@ func Parse(ref string) (keysource.Source, error) {
 	case kind == "kv":
 		where, field, named := strings.Cut(rest, "#")
 		if !named {
-			field = defaultField
+			field = DefaultField
 		}
 		mount, path := cutMount(where)
 		if mount == "" || path == "" || field == "" {
