@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"math/big"
+	"runtime"
+	"runtime/metrics"
 	"testing"
 	"time"
 
@@ -107,14 +109,27 @@ func BenchmarkVerifyWarm(b *testing.B) {
 	}
 }
 
+// BenchmarkVerifyWarmParallel has 20 goroutines verify with one verifier. Beside the time of one verification, which is a
+// single goroutine's divided by the cores if it scales, it reports how long they waited for locks in it.
 func BenchmarkVerifyWarmParallel(b *testing.B) {
 	verify := warm(b)
 	verify()
+	b.SetParallelism((20 + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+	before := lockWait()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			verify()
 		}
 	})
+	b.ReportMetric(float64(lockWait()-before)/float64(b.N), "lockwait-ns/op")
+}
+
+// lockWait is how long all goroutines have waited for locks since the program began.
+func lockWait() time.Duration {
+	sample := []metrics.Sample{{Name: "/sync/mutex/wait/total:seconds"}}
+	metrics.Read(sample)
+	return time.Duration(sample[0].Value.Float64() * float64(time.Second))
 }
 
 func BenchmarkCheckEvidenceWarm(b *testing.B) {
