@@ -119,15 +119,16 @@ func (l *logReader) check(cmd *cobra.Command, since string, now time.Time) error
 	if since == "" {
 		return nil
 	}
-	if at, err := time.Parse(time.RFC3339, since); err == nil {
+	at, notATime := time.Parse(time.RFC3339, since)
+	d, notADuration := time.ParseDuration(since)
+	switch {
+	case notATime == nil:
 		l.since = at
-		return nil
-	}
-	d, err := time.ParseDuration(since)
-	if err != nil || d <= 0 {
+	case notADuration == nil && d > 0:
+		l.since = now.Add(-d)
+	default:
 		return usagef("%s: --since %q is neither a duration such as 90m nor a time such as 2026-11-02T10:00:00Z", cmd.CommandPath(), since)
 	}
-	l.since = now.Add(-d)
 	return nil
 }
 
@@ -180,7 +181,7 @@ func (l *logReader) print(d *console.Decision) error {
 	if l.u.json {
 		enc := json.NewEncoder(l.u.out)
 		enc.SetEscapeHTML(false)
-		err = enc.Encode(d)
+		err = enc.Encode(d) //nolint:gosec // Secret is the name of one.
 	} else {
 		_, err = fmt.Fprintf(l.u.out, "%s %-8s %s %s\n", d.Time.UTC().Format(time.RFC3339), d.Verdict, printable(d.Peer), decisionLine(d))
 	}

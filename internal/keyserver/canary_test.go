@@ -62,7 +62,7 @@ func TestLeaks(t *testing.T) {
 	secret := []byte("\x9e\x01z{|}~\x7f\x80\x81\x82\x83\x84\xfb\xef\xff")
 	digits := hex.EncodeToString(secret)
 	for _, text := range []string{
-		string(secret), digits, strings.ToUpper(digits), fmt.Sprint(secret), fmt.Sprintf("%#v", secret), fmt.Sprintf("% x", secret),
+		string(secret), digits, strings.ToUpper(digits), fmt.Sprintf("%d", secret), fmt.Sprintf("%#v", secret), fmt.Sprintf("% x", secret),
 		base64.StdEncoding.EncodeToString(secret), base64.RawURLEncoding.EncodeToString(secret),
 		base64.StdEncoding.EncodeToString(append([]byte("1"), append(slices.Clone(secret), "234"...)...)),
 		base64.StdEncoding.EncodeToString(append([]byte("key"), append(slices.Clone(secret), '5')...)),

@@ -179,7 +179,7 @@ func number(r *http.Request, name string, otherwise uint64) (uint64, error) {
 func answer(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, text)
+	_, _ = fmt.Fprintln(w, text) //nolint:gosec // It is plain text, and browsers are told not to guess otherwise.
 }
 
 func answerJSON(w http.ResponseWriter, v any) {
