@@ -182,21 +182,26 @@ func (m *clientInstanceModel) planUpdate(ctx context.Context, old clientInstance
 			resp.Diagnostics.AddWarning("Instance stopped and started again", fmt.Sprintf("The update stops instance %s and starts it again, because %s.", old.ID.ValueString(), why))
 		}
 	}
+	// Each change of a plan costs a walk through all of it, and most plans
+	// change nothing.
+	set := func(name string, now, then attr.Value) {
+		if !now.Equal(then) {
+			resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), then)...)
+		}
+	}
 	rerun := m.reruns(old)
 	if rerun {
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("bootstrap_status"), types.StringUnknown())...)
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("bootstrap_steps"), types.ListUnknown(bootstrapStepType))...)
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("ssh_host_keys"), types.ListUnknown(types.StringType))...)
+		set("bootstrap_status", m.BootstrapStatus, types.StringUnknown())
+		set("bootstrap_steps", m.BootstrapSteps, types.ListUnknown(bootstrapStepType))
+		set("ssh_host_keys", m.SSHHostKeys, types.ListUnknown(types.StringType))
 	} else {
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("bootstrap_status"), old.BootstrapStatus)...)
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("bootstrap_steps"), old.BootstrapSteps)...)
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("ssh_host_keys"), old.SSHHostKeys)...)
+		set("bootstrap_status", m.BootstrapStatus, old.BootstrapStatus)
+		set("bootstrap_steps", m.BootstrapSteps, old.BootstrapSteps)
+		set("ssh_host_keys", m.SSHHostKeys, old.SSHHostKeys)
 	}
 	if !unsettled && !rerun {
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("public_ip"), old.PublicIP)...)
-	}
-	if !rerun && !unsettled {
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("status"), old.Status)...)
+		set("public_ip", m.PublicIP, old.PublicIP)
+		set("status", m.Status, old.Status)
 	}
 }
 

@@ -84,7 +84,7 @@ func (r *securityGroupResource) ModifyPlan(ctx context.Context, req resource.Mod
 		return
 	}
 	resp.Diagnostics.Append(req.State.Get(ctx, &old)...)
-	if resp.Diagnostics.HasError() || !slices.Equal(wanted, texts(old.rules(ctx, &resp.Diagnostics))) {
+	if resp.Diagnostics.HasError() || m.RuleIDs.Equal(old.RuleIDs) || !slices.Equal(wanted, texts(old.rules(ctx, &resp.Diagnostics))) {
 		return
 	}
 	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("rule_ids"), old.RuleIDs)...)
