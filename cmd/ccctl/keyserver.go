@@ -20,6 +20,7 @@ func newKeyserverCommand(u *ui) *cobra.Command {
 		newKeyserverLogsCommand(u),
 		newKeyserverProbeCommand(u),
 		newKeyserverImportCommand(u),
+		newKeyserverReceiveCommand(u),
 	)
 }
 
@@ -52,7 +53,7 @@ const keyserverExample = `  listen: ":4433"
   admin: { listen: 127.0.0.1:9433 }`
 
 func newKeyserverServeCommand(u *ui) *cobra.Command {
-	var config, stateFile, logFormat string
+	var config, stateFile, logFormat, await string
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Serve enclaves until SIGTERM",
@@ -78,6 +79,9 @@ SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
 			}
 			reload, stop := reloadSignal()
 			defer stop()
+			if !awaitFiles(cmd.Context(), log, await) {
+				return nil
+			}
 			err = keyserver.Run(cmd.Context(), config, keyserver.RunOptions{
 				Options:   keyserver.Options{Log: log, Fingerprint: wrapKeyFingerprint},
 				StateFile: stateFile, Version: version(), Reload: reload,
@@ -88,6 +92,7 @@ SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
 	cmd.Flags().StringVar(&config, "config", "", "configuration `FILE` (YAML)")
 	cmd.Flags().StringVar(&stateFile, "state-file", "", "write PID, address and configuration digest to `FILE` while serving")
 	cmd.Flags().StringVar(&logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
+	cmd.Flags().StringVar(&await, "await-files", "", "start when 'ccctl keyserver receive' has made the directory `DIR`")
 	return cmd
 }
 

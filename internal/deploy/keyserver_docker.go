@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,13 @@ type KeyServerContainer struct {
 	KeyServer
 	// Name is the container's.
 	Name string
+	// Image is where its image comes from, if not from Program.
+	Image ContainerImage
+	// Restart is one of [RestartPolicies]; empty: "unless-stopped".
+	Restart string
+	// InMemory keeps the certificate and the keys off the machine's disk: they
+	// are handed over when the container starts, and are lost with it.
+	InMemory bool
 	// Host is the machine. Docker and the directory need root there.
 	Host remote.Executor
 	// Probe is the address, host:port, at which the server must answer from
@@ -54,6 +62,7 @@ const (
 	labelDirectory = "io.github.ccctl.directory" // where its files are
 	labelProgram   = "io.github.ccctl.program"   // SHA-256 of ccctl
 	labelSpec      = "io.github.ccctl.spec"      // SHA-256 of how it is run
+	labelFiles     = "io.github.ccctl.files"     // which files it was handed over
 )
 
 // preparedContainer is a container whose configuration has been found good.
@@ -63,8 +72,8 @@ type preparedContainer struct {
 	release string // name of the folder with its files
 	text    []byte // of config.yaml
 	digest  string
-	sum     string // SHA-256 of the program
-	image   *image.Image
+	sum     string       // what is in its image: see [KeyServerContainer.sum]
+	image   *image.Image // nil: it is in a registry
 }
 
 // Check finds what is wrong with the wish without opening files.
@@ -91,6 +100,11 @@ func (k KeyServerContainer) Check() error {
 	if strings.ContainsAny(k.Directory, ",:\n") {
 		add("directory", fmt.Sprintf("%q holds a comma, colon or newline, which Docker cannot mount", k.Directory), "choose another one")
 	}
+	if !slices.Contains(RestartPolicies(), k.restart()) {
+		add("restart_policy", fmt.Sprintf("is %q, not one of %s", k.Restart, strings.Join(RestartPolicies(), ", ")), "")
+	}
+	k.Image.check(k.Program, add)
+	k.checkMemory(add)
 	if len(problems) > 0 {
 		return &keyserver.ConfigError{Problems: problems}
 	}
@@ -98,12 +112,8 @@ func (k KeyServerContainer) Check() error {
 }
 
 // prepare does what can fail without touching the machine.
-func (k KeyServerContainer) prepare() (*preparedContainer, error) {
+func (k KeyServerContainer) prepare(ctx context.Context) (*preparedContainer, error) {
 	if err := k.Check(); err != nil {
-		return nil, err
-	}
-	program, err := FindCcctl(k.Program)
-	if err != nil {
 		return nil, err
 	}
 	local := k.absolute()
@@ -122,18 +132,22 @@ func (k KeyServerContainer) prepare() (*preparedContainer, error) {
 	}
 	trial.Close()
 	p := &preparedContainer{KeyServerContainer: k, publish: k.publishAddress(), release: releaseName(inputs)}
-	text, inside, err := renderKeyServer(p.inside(local), image.ConfigDir, inputs)
+	if k.InMemory { // never the folder in which secrets may have been
+		p.release = "public-" + strings.TrimPrefix(p.release, "files-")
+	}
+	text, _, err := renderKeyServer(p.inside(local), image.ConfigDir, inputs)
+	if err == nil {
+		p.text, err = k.withOrigin(text)
+	}
 	if err != nil {
 		return nil, err
 	}
-	p.text, p.digest = text, inside.Digest()
-	if p.sum, err = fileDigest(program); err != nil {
-		return nil, fmt.Errorf("read ccctl: %w", err)
+	p.digest = hexDigest(p.text)
+	if err := p.buildImage(ctx); err != nil {
+		return nil, err
 	}
-	p.image, err = image.Build(program)
-	if err != nil {
-		return nil, &Error{Summary: "Container image not built", Err: err,
-			Remedy: "Name a ccctl for linux/amd64 with ccctl_path; the released one is such."}
+	if p.sum, err = k.sum(); err != nil {
+		return nil, fmt.Errorf("read ccctl: %w", err)
 	}
 	return p, nil
 }
@@ -196,6 +210,9 @@ func (p *preparedContainer) inside(c keyserver.Config) keyserver.Config {
 	c.Secrets = append([]keyserver.SecretConfig(nil), c.Secrets...)
 	for _, f := range containerFiles(&c) {
 		*f.path = path.Join(image.ConfigDir, p.release, f.name)
+		if p.InMemory && isSecret(&c, f) {
+			*f.path = path.Join(handedOver, f.name)
+		}
 	}
 	c.Listen, c.Admin = containerListen, &keyserver.AdminConfig{Listen: containerAdmin}
 	if c.Collateral.Bundle == "" {
@@ -227,6 +244,9 @@ func (p *preparedContainer) options() []string {
 	if p.Config.Collateral.Bundle == "" {
 		options = append(options, "--mount", "type=bind,source="+p.cacheDir()+",target="+image.CacheDir)
 	}
+	if p.InMemory {
+		options = append(options, "--label", labelFiles+"="+p.release)
+	}
 	return append(options, "--label", labelDirectory+"="+p.Directory, "--label", labelProgram+"="+p.sum)
 }
 
@@ -240,7 +260,7 @@ func (p *preparedContainer) drain() time.Duration {
 // spec identifies how the container is run. A running one of the same spec
 // needs no more than a reload.
 func (p *preparedContainer) spec() string {
-	return hexDigest([]byte(strings.Join(append(p.options(), p.publish, p.image.ID()), "\n")))
+	return hexDigest([]byte(strings.Join(append(p.options(), p.publish, p.imageID(), p.restart()), "\n")))
 }
 
 func (k KeyServerContainer) configDir() string  { return path.Join(k.Directory, "config") }
@@ -266,32 +286,6 @@ func (k KeyServerContainer) checkDocker(ctx context.Context) error {
 	return &Error{Summary: "Docker not usable", Err: fmt.Errorf("ask Docker on %s: %w", k.Host, err), Remedy: remedy}
 }
 
-// load sends the image, unless the machine has it.
-func (p *preparedContainer) load(ctx context.Context) error {
-	id, err := p.docker(ctx, "image", "inspect", "--format", "{{.Id}}", p.image.Reference())
-	if _, known := remote.ExitCode(err); !known {
-		return err
-	}
-	if err == nil && id == p.image.ID() {
-		return nil
-	}
-	if err == nil { // where images are kept in containerd it is another digest, which takes longer to compute
-		if digest, err := p.image.Digest(); err != nil || id == digest {
-			return err
-		}
-	}
-	r, w := io.Pipe()
-	go func() {
-		_, err := p.image.WriteTo(w)
-		_ = w.CloseWithError(err)
-	}()
-	defer func() { _ = r.Close() }()
-	if err := p.Host.Run(ctx, remote.Command{Args: []string{"docker", "load", "--quiet"}, Stdin: r}); err != nil {
-		return fmt.Errorf("send image %s: %w", p.image.Reference(), err)
-	}
-	return nil
-}
-
 // place puts everything but config.yaml on the machine.
 func (p *preparedContainer) place(ctx context.Context) error {
 	owner := strconv.Itoa(image.UID)
@@ -307,6 +301,9 @@ func (p *preparedContainer) place(ctx context.Context) error {
 	}
 	local := p.absolute()
 	for _, f := range containerFiles(&local) {
+		if p.InMemory && isSecret(&local, f) {
+			continue
+		}
 		if err := p.send(ctx, *f.path, path.Join(release, f.name)); err != nil {
 			return err
 		}

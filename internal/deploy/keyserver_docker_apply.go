@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,7 +27,7 @@ const containerPatience = 45 * time.Second
 //
 // An Apply that was interrupted at any point is completed by the next.
 func (k KeyServerContainer) Apply(ctx context.Context) (KeyServerRun, error) {
-	p, err := k.prepare()
+	p, err := k.prepare(ctx)
 	if err != nil {
 		return KeyServerRun{}, err
 	}
@@ -47,7 +48,7 @@ func (k KeyServerContainer) Apply(ctx context.Context) (KeyServerRun, error) {
 	if err != nil {
 		return KeyServerRun{}, err
 	}
-	if found != nil && found.State.Running && found.Config.Labels[labelSpec] == p.spec() && len(p.differences(found)) == 0 {
+	if p.reloadable(ctx, found) {
 		err = p.reload(ctx, old)
 	} else {
 		err = p.replace(ctx, found, old)
@@ -63,6 +64,19 @@ func (k KeyServerContainer) Apply(ctx context.Context) (KeyServerRun, error) {
 		return KeyServerRun{}, err
 	}
 	return KeyServerRun{Address: p.address(), Version: status.Version, ConfigSHA256: p.digest}, nil
+}
+
+// reloadable tells that the container that is there needs no more than another
+// configuration.
+func (p *preparedContainer) reloadable(ctx context.Context, found *containerInfo) bool {
+	if found == nil || !found.State.Running || found.Config.Labels[labelSpec] != p.spec() || len(p.differences(found)) > 0 {
+		return false
+	}
+	if !p.InMemory {
+		return true
+	}
+	_, err := p.status(ctx, p.Name) // one that waits for its secrets says nothing
+	return err == nil
 }
 
 // address is where to reach the server: from here if it is known, or else from
@@ -100,10 +114,7 @@ func (p *preparedContainer) recover(ctx context.Context) (*containerInfo, error)
 			return nil, err
 		}
 	}
-	if _, err := p.docker(ctx, "rename", p.previousName(), p.Name); err != nil {
-		return nil, err
-	}
-	if _, err := p.docker(ctx, "start", p.Name); err != nil {
+	if _, err := p.takeBack(ctx); err != nil {
 		return nil, err
 	}
 	return p.inspect(ctx, p.Name)
@@ -181,17 +192,15 @@ func (p *preparedContainer) replace(ctx context.Context, found *containerInfo, o
 	}
 	if err != nil {
 		err = p.kept(ctx, "try new version of", err, log, old)
-		p.dropImage(ctx, p.image.Reference())
+		p.dropImage(ctx, p.reference())
 		return err
 	}
-	for _, args := range [][]string{{"rename", p.Name, p.previousName()}, {"stop", p.previousName()}} {
-		if _, err := p.docker(ctx, args...); err != nil {
-			return err // the next Apply goes on from here
-		}
+	if err := p.setAside(ctx, found); err != nil {
+		return err // the next Apply goes on from here
 	}
 	if log, err = p.start(ctx); err != nil {
 		err = p.rollBack(ctx, err, log, old)
-		p.dropImage(ctx, p.image.Reference())
+		p.dropImage(ctx, p.reference())
 		return err
 	}
 	if err := p.discard(ctx, p.previousName()); err != nil {
@@ -218,9 +227,10 @@ func (p *preparedContainer) rollBack(ctx context.Context, err error, log string,
 	if backErr == nil {
 		backErr = p.put(back, p.configFile(), old)
 	}
-	for _, args := range [][]string{{"rename", p.previousName(), p.Name}, {"start", p.Name}} {
-		if backErr == nil {
-			_, backErr = p.docker(back, args...)
+	if backErr == nil {
+		var there bool
+		if there, backErr = p.takeBack(back); backErr == nil && !there {
+			backErr = errors.New("it is not there any more, or has lost its secrets")
 		}
 	}
 	failure := p.notStarted(back, err, log)
@@ -256,7 +266,7 @@ func (p *preparedContainer) notStarted(ctx context.Context, err error, log strin
 // start starts the published container and waits until it is ready, for those
 // inside and for those outside.
 func (p *preparedContainer) start(ctx context.Context) (log string, err error) {
-	log, err = p.run(ctx, p.Name, "--publish", p.publish+":"+containerPort, "--restart", "unless-stopped",
+	log, err = p.run(ctx, p.Name, "--publish", p.publish+":"+containerPort, "--restart", p.restart(),
 		"--label", labelSpec+"="+p.spec())
 	if err == nil {
 		err = p.probe(ctx)
@@ -268,9 +278,15 @@ func (p *preparedContainer) start(ctx context.Context) (log string, err error) {
 // the end of its log too.
 func (p *preparedContainer) run(ctx context.Context, name string, options ...string) (log string, err error) {
 	args := append([]string{"run", "--detach", "--name", name}, p.options()...)
-	args = append(append(args, options...), p.image.Reference())
+	args = append(append(args, options...), p.reference())
+	if p.InMemory {
+		args = append(args, "keyserver", "serve", "--config", image.ConfigFile, "--state-file", image.StateFile, awaitFilesFlag, handedOver)
+	}
 	if _, err := p.docker(ctx, args...); err != nil {
 		return "", err
+	}
+	if err := p.handOver(ctx, name); err != nil {
+		return p.log(ctx, name, ""), err
 	}
 	limited, cancel := context.WithTimeout(ctx, containerPatience)
 	defer cancel()
@@ -286,14 +302,16 @@ type containerStatus struct {
 	Ready string `json:"ready"`
 }
 
-// status asks the server in a container.
+// status asks the server in a container. One that is not ready says why.
 func (k KeyServerContainer) status(ctx context.Context, name string) (*containerStatus, error) {
-	out, err := remote.Output(ctx, k.Host, "docker", "exec", name, image.Program, "keyserver", "status", "--state-file", image.StateFile, "--json")
-	if err != nil {
+	var out bytes.Buffer
+	err := k.Host.Run(ctx, remote.Command{Stdout: &out,
+		Args: []string{"docker", "exec", name, image.Program, "keyserver", "status", "--state-file", image.StateFile, "--json"}})
+	if code, known := remote.ExitCode(err); !known || code != 0 && out.Len() == 0 {
 		return nil, fmt.Errorf("ask key server: %w", err)
 	}
 	var status containerStatus
-	if err := json.Unmarshal(out, &status); err != nil {
+	if err := json.Unmarshal(out.Bytes(), &status); err != nil {
 		return nil, fmt.Errorf("ask key server: read its answer: %w", err)
 	}
 	return &status, nil
@@ -303,12 +321,17 @@ func (k KeyServerContainer) status(ctx context.Context, name string) (*container
 func (p *preparedContainer) await(ctx context.Context, name string) error {
 	tick := time.NewTicker(4 * pollInterval)
 	defer tick.Stop()
+	last := "it has not answered"
 	for {
 		status, err := p.status(ctx, name)
-		if err == nil && status.ConfigSHA256 == p.digest && status.Ready == "yes" {
+		switch _, known := remote.ExitCode(err); {
+		case err == nil && status.ConfigSHA256 != p.digest:
+			last = "another configuration is in force"
+		case err == nil && status.Ready == "yes":
 			return nil
-		}
-		if _, known := remote.ExitCode(err); !known && ctx.Err() == nil {
+		case err == nil:
+			last = "it is not ready: " + oneLine(errors.New(printable(status.Ready)))
+		case !known && ctx.Err() == nil:
 			return err
 		}
 		found, inspectErr := p.inspect(ctx, name)
@@ -321,7 +344,7 @@ func (p *preparedContainer) await(ctx context.Context, name string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for key server: %w", context.Cause(ctx))
+			return fmt.Errorf("wait for key server: %s: %w", last, context.Cause(ctx))
 		case <-tick.C:
 		}
 	}

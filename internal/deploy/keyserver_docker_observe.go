@@ -33,6 +33,9 @@ type containerInfo struct {
 		User   string
 		Labels map[string]string
 	}
+	NetworkSettings struct {
+		Networks map[string]struct{ IPAddress string }
+	}
 	HostConfig struct {
 		ReadonlyRootfs bool
 		Privileged     bool
@@ -105,7 +108,12 @@ func (p *preparedContainer) differences(c *containerInfo) []string {
 		}
 	}
 	// The image follows from the program; without one there is nothing to compare with.
-	check(p.sum == "" || c.Config.Labels[labelProgram] == p.sum, "its image holds another program than this ccctl")
+	held := c.Config.Labels[labelProgram]
+	if p.Image.Reference != "" {
+		check(held == p.sum, "its image is %s, not %s", shortDigest(held), shortDigest(p.sum))
+	} else {
+		check(p.sum == "" || held == p.sum, "its image holds another program (SHA-256 %s) than this ccctl (%s)", shortDigest(held), shortDigest(p.sum))
+	}
 	bindings := h.PortBindings[containerPort+"/tcp"]
 	published := "nothing"
 	if len(bindings) == 1 {
@@ -118,7 +126,9 @@ func (p *preparedContainer) differences(c *containerInfo) []string {
 	check(slices.ContainsFunc(h.SecurityOpt, func(s string) bool { return strings.HasPrefix(s, "no-new-privileges") }), "it may gain privileges")
 	check(h.Memory == containerMemory && h.MemorySwap == containerMemory, "its memory limit is %d and with swap %d, not %d bytes", h.Memory, h.MemorySwap, containerMemory)
 	check(h.PidsLimit != nil && *h.PidsLimit == containerPIDs, "its limit of processes is another")
-	check(h.RestartPolicy.Name == "unless-stopped", "its restart policy is %q", h.RestartPolicy.Name)
+	check(h.RestartPolicy.Name == p.restart(), "its restart policy is %q, not %q", h.RestartPolicy.Name, p.restart())
+	check(!p.InMemory || c.inMemory(), "its secrets are on the machine's disk")
+	check(p.InMemory || !c.inMemory(), "its secrets are in memory alone")
 	check(h.NetworkMode != "host" && h.PidMode == "", "it shares the machine's network or processes")
 	check(h.LogConfig.Config["max-size"] != "", "its log is not rotated")
 	for _, m := range c.Mounts {
@@ -181,7 +191,10 @@ func (k KeyServerContainer) change(ctx context.Context, found *containerInfo, di
 	if code, known := remote.ExitCode(err); !known {
 		return "", err
 	} else if code != 0 {
-		return "it is not ready", nil
+		return "it does not answer", nil
+	}
+	if status.Ready != "yes" {
+		return "it is not ready: " + oneLine(errors.New(printable(status.Ready))), nil
 	}
 	if status.ConfigSHA256 != digest {
 		return "another configuration than the file's is in force", nil
@@ -205,10 +218,8 @@ func (k KeyServerContainer) localChange(found *containerInfo, loaded map[string]
 		}
 	}
 	p := &preparedContainer{KeyServerContainer: k, publish: k.publishAddress()}
-	if program, err := FindCcctl(k.Program); err == nil {
-		if p.sum, err = fileDigest(program); err != nil {
-			return oneLine(err), nil
-		}
+	if p.sum, err = k.sum(); err != nil {
+		return oneLine(err), nil
 	}
 	if differences := p.differences(found); len(differences) > 0 {
 		return strings.Join(differences, "; "), nil

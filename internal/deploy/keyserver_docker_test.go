@@ -155,16 +155,25 @@ func TestContainerLife(t *testing.T) {
 	}
 	applyContainer(t, k) // the probe sees the new one
 	newTestKey(t, filepath.Join(dir, "wrap.key"))
-	applyContainer(t, k)
+	next = applyContainer(t, k)
 	if id() != first {
 		t.Error("a certificate or key was not reloaded")
 	}
 	checkFiles(t, k)
 
+	// Another image and another port: another container.
 	old := k.Config.Listen
 	k.Config.Listen = testhost.FreeAddress(t)
 	k.Probe = k.Config.Listen
+	formerImage := docker(t, "inspect", "-f", "{{.Image}}", k.Name)
+	k.Program = ownProgram(t)
+	if status := observeContainer(t, k, next); !strings.Contains(status, "its image holds another program (SHA-256 ") || !strings.Contains(status, "; it publishes "+old+", not "+k.Probe) {
+		t.Errorf("another program and port: %q", status)
+	}
 	run = applyContainer(t, k)
+	if image := docker(t, "inspect", "-f", "{{.Image}}", k.Name); image == formerImage || docker(t, "images", "-q", "--no-trunc", "--filter", "reference="+formerImage) != "" {
+		t.Errorf("the image is %s, was %s", image, formerImage)
+	}
 	if id() == first {
 		t.Error("another port without another container")
 	}
@@ -177,7 +186,7 @@ func TestContainerLife(t *testing.T) {
 
 	checkRollBack(t, k, run)
 
-	p, err := k.prepare()
+	p, err := k.prepare(t.Context())
 	if err != nil {
 		t.Fatal(full(err))
 	}
@@ -246,15 +255,15 @@ func checkFiles(t *testing.T, k KeyServerContainer) {
 	if err != nil || len(entries) != 2 {
 		t.Fatalf("in %s: %v, %v", k.configDir(), entries, err)
 	}
-	p, err := k.prepare()
+	p, err := k.prepare(t.Context())
 	if err != nil {
 		t.Fatal(full(err))
 	}
 	if got := names(t, filepath.Join(k.configDir(), p.release)); got != "secret-0 server-key.pem server.pem" {
 		t.Errorf("files: %s", got)
 	}
-	text := string(readFile(t, k.configFile()))
-	if strings.Contains(text, filepath.Dir(k.Config.TLS.Certificate)) || !strings.Contains(text, "/etc/cc-key-server/"+p.release+"/secret-0") {
+	_, text, ok := strings.Cut(string(readFile(t, k.configFile())), configHead)
+	if !ok || strings.Contains(text, filepath.Dir(k.Config.TLS.Certificate)) || !strings.Contains(text, "/etc/cc-key-server/"+p.release+"/secret-0") {
 		t.Errorf("configuration is\n%s", text)
 	}
 }
@@ -312,7 +321,7 @@ func TestContainerDrift(t *testing.T) {
 		{"configuration removed", func() { _ = os.Remove(k.configFile()) }, "changed: the configuration file is missing"},
 		{"memory", func() { docker(t, "update", "--memory", "512m", "--memory-swap", "1g", k.Name) },
 			"changed: its memory limit is 536870912 and with swap 1073741824, not 268435456 bytes"},
-		{"restart policy", func() { docker(t, "update", "--restart", "no", k.Name) }, `changed: its restart policy is "no"`},
+		{"restart policy", func() { docker(t, "update", "--restart", "no", k.Name) }, `changed: its restart policy is "no", not "unless-stopped"`},
 	} {
 		tt.change()
 		if status := observeContainer(t, k, run); status != tt.status {
@@ -535,5 +544,54 @@ func TestContainerInspectIsRead(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not among\n%s", want, got)
 		}
+	}
+}
+
+// answering is a machine whose answers are given.
+type answering struct {
+	remote.Executor
+	answer func(args string) (out string, err error)
+}
+
+func (s answering) Run(_ context.Context, c remote.Command) error {
+	out, err := s.answer(strings.Join(c.Args, " "))
+	if c.Stdout != nil {
+		_, _ = c.Stdout.Write([]byte(out))
+	}
+	return err
+}
+
+func (answering) String() string { return "a machine" }
+
+// TestContainerAwaitSaysWhy has servers that do not get ready.
+func TestContainerAwaitSaysWhy(t *testing.T) {
+	t.Parallel()
+	failed := func(code int) error { return &remote.ExitError{Command: "docker", Host: "a machine", Code: code} }
+	running := `[{"Config":{"Labels":{"` + labelDirectory + `":"/d/e"}},"State":{"Running":true}}]`
+	for _, tt := range []struct {
+		name, status string
+		err          error
+		inspect      string
+		want         string
+	}{
+		{"not ready", `{"config_sha256":"0a","ready":"the TCB info expired\non Monday\u001b[31m"}`, failed(1), running,
+			"wait for key server: it is not ready: the TCB info expired on Monday?[31m: context deadline exceeded"},
+		{"old configuration", `{"config_sha256":"0b","ready":"yes"}`, nil, running, "another configuration is in force"},
+		{"no answer", "", failed(6), running, "wait for key server: it has not answered: context deadline exceeded"},
+		{"no sense", "x", nil, running, "read its answer"},
+		{"ended", "", failed(1), strings.Replace(running, "true", `false,"ExitCode":7`, 1), "it ended at once with exit code 7"},
+		{"lost", "", remote.ErrConnectionLost, running, "connection lost"},
+	} {
+		p := &preparedContainer{digest: "0a", KeyServerContainer: KeyServerContainer{Name: "x", KeyServer: KeyServer{Directory: "/d/e"}, Host: answering{answer: func(args string) (string, error) {
+			if strings.Contains(args, " exec ") {
+				return tt.status, tt.err
+			}
+			return tt.inspect, nil
+		}}}}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if err := p.await(ctx, "x"); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		cancel()
 	}
 }

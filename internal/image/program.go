@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // CheckProgram looks at the header of a program: an image FROM scratch has no
@@ -38,4 +41,16 @@ func machine(f *elf.File) string {
 	default:
 		return f.Machine.String()
 	}
+}
+
+// CheckReference tells what is wrong with the reference of an image in a
+// registry, which must have a digest.
+func CheckReference(s string) error {
+	if !strings.Contains(s, "@") {
+		return fmt.Errorf("%q has no digest", s)
+	}
+	if _, err := name.NewDigest(s, name.StrictValidation); err != nil {
+		return fmt.Errorf("%q is not the reference of an image by its digest", s)
+	}
+	return nil
 }
