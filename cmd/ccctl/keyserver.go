@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +15,8 @@ func newKeyserverCommand(u *ui) *cobra.Command {
 	return group("keyserver", "Release wrap keys to attested enclaves",
 		newKeyserverServeCommand(u),
 		newKeyserverCheckConfigCommand(u),
+		newKeyserverSignCommand(u),
+		newKeyserverGenKeyCommand(u),
 		newKeyserverStatusCommand(u),
 		newKeyserverLogsCommand(u),
 		newKeyserverProbeCommand(u),
@@ -54,6 +55,7 @@ const keyserverExample = `  listen: ":4433"
 
 func newKeyserverServeCommand(u *ui) *cobra.Command {
 	var config, stateFile, logFormat, await string
+	var verify configKeys
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Serve enclaves until SIGTERM",
@@ -74,6 +76,10 @@ SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
 			if err != nil {
 				return err
 			}
+			keys, err := verify.verifier()
+			if err != nil {
+				return err
+			}
 			if err := guardMemory(); err != nil {
 				log.Warn("a crash of this process may leave keys in a core dump", "error", err)
 			}
@@ -83,13 +89,14 @@ SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
 				return nil
 			}
 			err = keyserver.Run(cmd.Context(), config, keyserver.RunOptions{
-				Options:   keyserver.Options{Log: log, Fingerprint: wrapKeyFingerprint},
+				Options:   keyserver.Options{Log: log, Fingerprint: wrapKeyFingerprint, ConfigKeys: keys},
 				StateFile: stateFile, Version: version(), Reload: reload,
 			})
 			return keyserverError(err)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "configuration `FILE` (YAML)")
+	verify.flag(cmd)
 	cmd.Flags().StringVar(&stateFile, "state-file", "", "write PID, address and configuration digest to `FILE` while serving")
 	cmd.Flags().StringVar(&logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 	cmd.Flags().StringVar(&await, "await-files", "", "start when 'ccctl keyserver receive' has made the directory `DIR`")
@@ -107,22 +114,18 @@ func newServerLog(w io.Writer, format string) (*slog.Logger, error) {
 	}
 }
 
-// keyserverError gives a bad configuration the exit code of wrong usage: it is the operator's to mend.
-func keyserverError(err error) error {
-	var problems *keyserver.ConfigError
-	if errors.As(err, &problems) {
-		return withCode(exitUsage, err)
-	}
-	return err
-}
-
 func newKeyserverCheckConfigCommand(u *ui) *cobra.Command {
+	var verify configKeys
 	cmd := &cobra.Command{
 		Use:   "check-config FILE",
 		Short: "Check a configuration and every file it names",
 		Args:  args("FILE"),
 		RunE: func(_ *cobra.Command, a []string) error {
-			cfg, warnings, err := keyserver.CheckConfig(a[0], keyserver.Options{Fingerprint: wrapKeyFingerprint})
+			keys, err := verify.verifier()
+			if err != nil {
+				return err
+			}
+			cfg, warnings, err := keyserver.CheckConfig(a[0], keyserver.Options{Fingerprint: wrapKeyFingerprint, ConfigKeys: keys})
 			if err != nil {
 				return keyserverError(err)
 			}
@@ -135,8 +138,12 @@ func newKeyserverCheckConfigCommand(u *ui) *cobra.Command {
 				Listen   string   `json:"listen"`
 				Rules    int      `json:"rules"`
 				Secrets  int      `json:"secrets"`
+				SignedBy string   `json:"signed_by,omitempty"`
 				Warnings []string `json:"warnings"`
-			}{cfg.Path(), cfg.Digest(), cfg.Listen, len(cfg.Rules), len(cfg.Secrets), append([]string{}, warnings...)}
+			}{File: cfg.Path(), SHA256: cfg.Digest(), Listen: cfg.Listen, Rules: len(cfg.Rules), Secrets: len(cfg.Secrets), Warnings: append([]string{}, warnings...)}
+			if by := cfg.Signature(); by != nil {
+				result.SignedBy = by.Signer
+			}
 			return u.report(result, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "%s is good: %d rules, %d secrets, listening on %s\nsha256 %s\n",
 					result.File, result.Rules, result.Secrets, result.Listen, result.SHA256)
@@ -144,6 +151,7 @@ func newKeyserverCheckConfigCommand(u *ui) *cobra.Command {
 			})
 		},
 	}
+	verify.flag(cmd)
 	u.jsonFlag(cmd)
 	return cmd
 }

@@ -88,12 +88,17 @@ func (a *account) loaded(c *Config, failure error) error {
 		PID              int      `json:"pid"`
 		File             string   `json:"file,omitempty"`
 		SHA256           string   `json:"sha256,omitempty"`
+		SignedBy         string   `json:"signed_by,omitempty"`
+		SignedAt         string   `json:"signed_at,omitempty"`
 		Warnings         []string `json:"warnings,omitempty"`
 		AllowTrustedRoot string   `json:"allow_trusted_root,omitempty"`
 		Refused          string   `json:"refused,omitempty"`
 	}{PID: os.Getpid()}
 	if c != nil {
 		data.File, data.SHA256, data.Warnings, data.AllowTrustedRoot = c.path, c.digest, c.Warnings(), c.AllowTrustedRoot
+		if c.signature != nil {
+			data.SignedBy, data.SignedAt = c.signature.Signer, c.signature.Time.UTC().Format(time.RFC3339)
+		}
 	}
 	event := "config"
 	if failure != nil {

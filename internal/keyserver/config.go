@@ -6,16 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/configsign"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/scalar"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 )
 
@@ -45,8 +43,9 @@ type Config struct {
 	// under such a root proves nothing about hardware.
 	AllowTrustedRoot string `yaml:"allow_trusted_root,omitempty"`
 
-	path   string
-	digest string
+	path      string
+	digest    string
+	signature *configsign.Signature // nil: none was demanded
 }
 
 // TLSConfig names the server's certificate chain and private key, both PEM.
@@ -200,75 +199,44 @@ func DefaultLimits() LimitsConfig {
 // DefaultMaxAge bounds the age of TCB info and QE identity where the configuration does not.
 const DefaultMaxAge = 7 * 24 * time.Hour
 
-// Duration is a time.Duration written as "10s" or "168h".
-type Duration time.Duration
-
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
-	parsed, err := time.ParseDuration(node.Value)
-	if err != nil || node.Kind != yaml.ScalarNode {
-		return fmt.Errorf("%q is not a duration such as 10s, 5m or 168h", node.Value)
-	}
-	if parsed <= 0 {
-		return fmt.Errorf("duration %q is not positive; leave the field out for the default", node.Value)
-	}
-	*d = Duration(parsed)
-	return nil
-}
-
-// Size is a number of bytes written as "64MiB".
-type Size int64
-
-var sizePattern = regexp.MustCompile(`^([1-9][0-9]{0,5})(KiB|MiB|GiB)$`)
-
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (s *Size) UnmarshalYAML(node *yaml.Node) error {
-	parts := sizePattern.FindStringSubmatch(node.Value)
-	if parts == nil || node.Kind != yaml.ScalarNode {
-		return fmt.Errorf("%q is not a size such as 512KiB, 64MiB or 1GiB", node.Value)
-	}
-	n, err := strconv.ParseInt(parts[1], 10, 64)
-	if err != nil {
-		return fmt.Errorf("%q is not a size: %w", node.Value, err)
-	}
-	*s = Size(n << map[string]int{"KiB": 10, "MiB": 20, "GiB": 30}[parts[2]])
-	return nil
-}
-
-// MarshalYAML implements yaml.Marshaler.
-func (s Size) MarshalYAML() (any, error) {
-	for _, unit := range []struct {
-		name  string
-		shift int
-	}{{"GiB", 30}, {"MiB", 20}} {
-		if s != 0 && s%(1<<unit.shift) == 0 {
-			return strconv.FormatInt(int64(s)>>unit.shift, 10) + unit.name, nil
-		}
-	}
-	return strconv.FormatInt(int64(s)>>10, 10) + "KiB", nil
-}
-
-// MarshalYAML implements yaml.Marshaler.
-func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
+// Duration and Size are how the configuration writes times and numbers of bytes.
+type (
+	Duration = scalar.Duration
+	Size     = scalar.Size
+)
 
 // LoadConfig reads and checks a configuration file. Relative paths in it are relative to its directory. The error is a
 // *ConfigError when the file could be read. It does not open the files that the configuration names; [New] does.
-func LoadConfig(path string) (*Config, error) {
-	f, err := os.Open(path)
+func LoadConfig(path string) (*Config, error) { return LoadSignedConfig(path, nil) }
+
+// LoadSignedConfig is LoadConfig for a file that must be signed, in FILE.sig, by a key of the verifier; nil demands nothing.
+// Nothing of a file that is not is believed, nor repeated in the error, which wraps [configsign.ErrNotSigned] then.
+func LoadSignedConfig(path string, verifier *configsign.Verifier) (*Config, error) {
+	cfg, _, err := readConfig(path, verifier)
+	return cfg, err
+}
+
+// ReadConfig is LoadConfig that returns the text, too, of which the configuration was made.
+func ReadConfig(path string) (*Config, []byte, error) { return readConfig(path, nil) }
+
+func readConfig(path string, verifier *configsign.Verifier) (*Config, []byte, error) {
+	raw, err := readUpTo(path, maxConfig)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
 	}
-	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err != nil {
-		return nil, fmt.Errorf("read configuration %s: %w", path, err)
-	}
-	if len(raw) > maxConfig {
-		return nil, fmt.Errorf("read configuration %s: it is longer than %d bytes", path, maxConfig)
+	var signature *configsign.Signature
+	if verifier != nil {
+		signed, err := readUpTo(path+configsign.Extension, configsign.MaxSize)
+		if err != nil {
+			return nil, nil, fmt.Errorf("check signature of configuration: %w: %w", configsign.ErrNotSigned, err)
+		}
+		if signature, err = verifier.Verify(raw, signed); err != nil {
+			return nil, nil, fmt.Errorf("check signature of configuration %s: %w", path, err)
+		}
 	}
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
-		return nil, fmt.Errorf("read configuration %s: %w", path, err)
+		return nil, nil, fmt.Errorf("read configuration %s: %w", path, err)
 	}
 	cfg, err := ParseConfig(raw, dir)
 	var problems *ConfigError
@@ -276,10 +244,10 @@ func LoadConfig(path string) (*Config, error) {
 		problems.Path = path
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	cfg.path = path
-	return cfg, nil
+	cfg.path, cfg.signature = path, signature
+	return cfg, raw, nil
 }
 
 // ParseConfig checks the text of a configuration; dir is what relative paths are relative to. The error is a
@@ -305,6 +273,9 @@ func ParseConfig(raw []byte, dir string) (*Config, error) {
 
 // Digest is the SHA-256 of the configuration's text in lower-case hex.
 func (c *Config) Digest() string { return c.digest }
+
+// Signature says who signed the configuration; nil when nobody asked.
+func (c *Config) Signature() *configsign.Signature { return c.signature }
 
 // Path is the file the configuration was read from; empty when it was not.
 func (c *Config) Path() string { return c.path }

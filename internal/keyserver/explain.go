@@ -86,7 +86,7 @@ func Explain(ctx context.Context, cfg *Config, q *quote.Quote, opts ExplainOptio
 // CheckConfig reads a configuration file and everything it names, as a server would before it listens, and returns what
 // the server would warn of. The error is a *ConfigError with every problem, unless the file cannot be read.
 func CheckConfig(path string, opts Options) (*Config, []string, error) {
-	cfg, err := LoadConfig(path)
+	cfg, err := LoadSignedConfig(path, opts.ConfigKeys)
 	if err != nil {
 		return nil, nil, err
 	}

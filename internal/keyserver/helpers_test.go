@@ -26,6 +26,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/configsign"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
@@ -60,7 +61,9 @@ type world struct {
 	identity sgxsim.Identity
 	fault    atomic.Pointer[func(r *http.Request, a *sgxsim.Answer)]
 	interval time.Duration // at which a process looks at its files; 0: the default
-	subject  string        // common name of the server's certificate
+	// configKeys are those by which configurations must be signed; nil: by none.
+	configKeys *configsign.Verifier
+	subject    string // common name of the server's certificate
 }
 
 func newWorld(t testing.TB) *world {
@@ -180,6 +183,7 @@ func (w *world) parse(text string) *Config {
 
 func (w *world) options() Options {
 	return Options{
+		ConfigKeys:  w.configKeys,
 		Log:         slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Fingerprint: func([wrapKeySize]byte) string { return "fingerprint" },
 	}

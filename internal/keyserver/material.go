@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -205,17 +206,27 @@ func (m *material) foresight() earlytcb.Setup {
 }
 
 func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
+	raw, err := readUpTo(path, maxPEM)
+	var failed *fs.PathError
+	if errors.As(err, &failed) && failed.Op == "open" {
 		return nil, fmt.Errorf("open file: %w", err)
 	}
+	return raw, err
+}
+
+// readUpTo reads a file of no more than so many bytes.
+func readUpTo(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	if err != nil {
+		return nil, err
+	}
 	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, maxPEM+1))
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if len(raw) > maxPEM {
-		return nil, fmt.Errorf("read %s: it is longer than %d bytes", path, maxPEM)
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("read %s: it is longer than %d bytes", path, limit)
 	}
 	return raw, nil
 }

@@ -335,9 +335,9 @@ func TestAdminTLSIsReloaded(t *testing.T) {
 	if !slices.ContainsFunc(s.Status().Warnings, func(s string) bool { return strings.HasPrefix(s, "the admin listener's certificate expires in 8 d") }) {
 		t.Errorf("warnings: %q", s.Status().Warnings)
 	}
-	before, stamped := key(), stamp("server.yaml", s.Config())
+	before, stamped := key(), stamp(s.files("server.yaml"))
 	w.issue("localhost", "127.0.0.1")
-	if stamp("server.yaml", s.Config()) == stamped {
+	if stamp(s.files("server.yaml")) == stamped {
 		t.Error("the watch does not look at the admin listener's files")
 	}
 	if err := s.Reload(w.parse(w.config() + strings.Replace(admin, "tls:", "server_names: [keys.example.com], tls:", 1))); err != nil {

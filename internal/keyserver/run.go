@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/configsign"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/statefile"
 )
@@ -50,7 +51,7 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 		}
 		defer func() { err = errors.Join(err, state.Close()) }()
 	}
-	cfg, err := LoadConfig(configPath)
+	cfg, err := LoadSignedConfig(configPath, opts.ConfigKeys)
 	if err != nil {
 		return err
 	}
@@ -93,23 +94,28 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 	}
 	tick := time.NewTicker(opts.WatchInterval)
 	defer tick.Stop()
-	watched := watch{seen: stamp(configPath, cfg)}
+	watched := watch{seen: stamp(s.files(configPath))}
 	for {
 		select {
 		case err := <-served:
 			return err
 		case <-opts.Reload:
 		case <-tick.C:
-			if !watched.changed(stamp(configPath, s.Config())) {
+			if !watched.changed(stamp(s.files(configPath))) {
 				continue
 			}
 			s.log.Info("the configuration, or a file that it names, has changed")
 		}
+		// Before they are read: what changes while they are is looked at again.
+		files := s.files(configPath)
+		watched.seen = stamp(files)
 		if s.reload(ctx, configPath) == nil {
 			report.ConfigSHA256 = s.Config().digest
 			tell()
 		}
-		watched.seen = stamp(configPath, s.Config())
+		if now := s.files(configPath); !slices.Equal(now, files) {
+			watched.seen = stamp(now)
+		}
 	}
 }
 
@@ -135,21 +141,27 @@ func (s *Server) serveAdmin(l net.Listener, version string) (stop func()) {
 	return console.Serve(l, handler, secure, s.log)
 }
 
-// stamp tells states of the configuration file and the files it names apart without reading them: where a name leads, for
-// Kubernetes replaces mounted files by changing a symbolic link above them, how long the file is and when it changed.
-func stamp(path string, c *Config) string {
+// files are those whose change calls for reading the configuration again.
+func (s *Server) files(path string) []string {
+	c := s.Config()
 	files := []string{path, c.TLS.Certificate, c.TLS.PrivateKey, c.Collateral.CA, c.Collateral.Bundle, c.AllowTrustedRoot}
+	if s.opts.ConfigKeys != nil {
+		files = append(files, path+configsign.Extension)
+	}
 	for i := range c.Secrets {
-		files = append(files, c.Secrets[i].File)
+		files = append(files, c.Secrets[i].source(nil).Files()...)
 	}
 	if c.Admin != nil && c.Admin.TLS != nil {
 		files = append(files, c.Admin.TLS.Certificate, c.Admin.TLS.PrivateKey, c.Admin.TLS.ClientCA)
 	}
+	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
+}
+
+// stamp tells states of files apart without reading them: where a name leads, for Kubernetes replaces mounted files by
+// changing a symbolic link above them, how long the file is and when it changed.
+func stamp(files []string) string {
 	var b strings.Builder
 	for _, file := range files {
-		if file == "" {
-			continue
-		}
 		target, err := filepath.EvalSymlinks(file)
 		if err == nil {
 			var info os.FileInfo
@@ -179,7 +191,7 @@ func (w *watch) changed(now string) bool {
 
 // reload reads the configuration file again.
 func (s *Server) reload(ctx context.Context, path string) error {
-	cfg, err := LoadConfig(path)
+	cfg, err := LoadSignedConfig(path, s.opts.ConfigKeys)
 	if err == nil {
 		err = s.replace(ctx, cfg)
 	}

@@ -3,6 +3,7 @@
 package keyserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,13 +11,18 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/configsign"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/statefile"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
 )
 
@@ -369,4 +375,114 @@ func TestWatchWaitsUntilFilesSettle(t *testing.T) {
 			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
 	}
+}
+
+// TestSignedConfiguration: a server that was given a key starts with a signed configuration only, and goes on with the
+// good one when an unsigned one comes. Changing the signature is a change like any other.
+func TestSignedConfiguration(t *testing.T) {
+	w := newWorld(t)
+	w.interval = 10 * time.Millisecond
+	keys := map[string]note.Signer{}
+	var public []string
+	for _, name := range []string{"alice", "bob", "stranger"} {
+		secret, key, err := configsign.GenerateKey(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys[name], err = configsign.ParseSigner(secret); err != nil {
+			t.Fatal(err)
+		}
+		if name != "stranger" {
+			public = append(public, key)
+		}
+	}
+	var err error
+	if w.configKeys, err = configsign.NewVerifier(public...); err != nil {
+		t.Fatal(err)
+	}
+	sign := func(text, by string) {
+		t.Helper()
+		signed, err := configsign.Sign([]byte(text), keys[by], time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write("server.yaml.sig", signed)
+	}
+	text := w.audited()
+	fails := func(want string) {
+		t.Helper()
+		w.write("server.yaml", []byte(text))
+		path := filepath.Join(w.dir, "server.yaml")
+		err := Run(t.Context(), path, RunOptions{Options: w.options()})
+		if !errors.Is(err, configsign.ErrNotSigned) || !strings.Contains(err.Error(), want) {
+			t.Errorf("start: %v, want %q", err, want)
+		}
+		if _, _, err := CheckConfig(path, w.options()); !errors.Is(err, configsign.ErrNotSigned) {
+			t.Errorf("check: %v", err)
+		}
+	}
+	fails("server.yaml.sig: no such file or directory")
+	sign(text, "stranger")
+	fails("it is signed by stranger (key ")
+	sign(text+"\n", "alice")
+	fails("is of another version of it")
+	w.write("server.yaml.sig", bytes.Repeat([]byte("x"), configsign.MaxSize+1))
+	fails("it is longer than 16384 bytes")
+
+	sign(text, "alice")
+	p := w.run(text)
+	s := p.waitForState(t, func(*State) bool { return true })
+	first := s.ConfigSHA256
+	w.log.waitFor(t, "the configuration is signed", "by=alice")
+
+	// The file alone, then its signature too.
+	changed := text + "# changed\n"
+	w.write("server.yaml", []byte(changed))
+	w.log.waitFor(t, "level=ERROR", "the new configuration is not good", "is of another version of it")
+	if err := w.ask(s.Listen); err != nil {
+		t.Errorf("with the good configuration: %v", err)
+	}
+	if s, err := ReadState(p.state); err != nil || s.ConfigSHA256 != first {
+		t.Errorf("another configuration is in force: %v", err)
+	}
+	sign(changed, "bob")
+	p.waitForState(t, func(s *State) bool { return s.ConfigSHA256 != first })
+	w.log.waitFor(t, "the configuration is signed", "by=bob")
+	if err := os.Remove(filepath.Join(w.dir, "server.yaml.sig")); err != nil {
+		t.Fatal(err)
+	}
+	w.log.waitFor(t, "level=ERROR", "the new configuration is not good", "no such file")
+	if err := w.ask(s.Listen); err != nil {
+		t.Errorf("with the good configuration: %v", err)
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	all := w.entries()
+	if got := events(all); got != "begin config config_refused release sent config config_refused release sent stop" {
+		t.Fatalf("events are %s", got)
+	}
+	if all[1].Data["signed_by"] != "alice" || all[5].Data["signed_by"] != "bob" || all[5].Data["signed_at"] == nil ||
+		!strings.Contains(fmt.Sprint(all[2].Data["refused"]), "is of another version of it") {
+		t.Errorf("entries %v, %v, %v", all[1], all[2], all[5])
+	}
+}
+
+// TestCredentialsAreWatched as files are.
+func TestCredentialsAreWatched(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no systemd here")
+	}
+	w := newWorld(t)
+	w.interval = 10 * time.Millisecond
+	t.Setenv(keysource.CredentialsDirectory, w.dir)
+	w.write("given", newKeyOf('1'))
+	p := w.run(strings.Replace(w.config(), "name: model, file: wrap-key", "name: model, credential: given", 1))
+	s := p.waitForState(t, func(*State) bool { return true })
+	w.write("given", newKeyOf('2'))
+	w.log.waitFor(t, "the configuration, or a file that it names, has changed")
+	waitUntil(t, "the new key is released", func() bool {
+		d, err := provision(t, &sgxsim.Enclave{Quoter: w.platform.Quoter(w.identity), Servers: s.Listen, CA: w.ca})
+		return err == nil && d.Secret[15] == '2'
+	})
 }

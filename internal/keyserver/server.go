@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/admission"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/configsign"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/earlytcb"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/protocol"
@@ -27,6 +28,8 @@ type Options struct {
 	Log *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// ConfigKeys are those by one of which configuration files must be signed; nil demands no signature.
+	ConfigKeys *configsign.Verifier
 	// Fingerprint makes the name by which a wrap key is shown; nil shows none.
 	Fingerprint func(key [wrapKeySize]byte) string
 }
@@ -131,6 +134,9 @@ func (s *Server) announce(g *generation) {
 		secret := g.secrets[r.Secret]
 		s.log.Info("rule in force", "rule", r.Name, "secret", secret.name, "key_fingerprint", secret.fingerprint,
 			"encoding", secret.encoding, "tcb_accept", r.TCB.Accept, "allow_debug", r.AllowDebug)
+	}
+	if by := g.cfg.signature; by != nil {
+		s.log.Info("the configuration is signed", "by", by.Signer, "at", by.Time.UTC().Format(time.RFC3339))
 	}
 	s.log.Info("configuration in force", "file", g.cfg.path, "config_sha256", g.cfg.digest,
 		"rules", len(g.cfg.Rules), "secrets", len(g.cfg.Secrets), "certificate_names", names(g.certificate.Leaf),
