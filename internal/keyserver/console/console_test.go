@@ -1,9 +1,11 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -106,6 +108,30 @@ func TestHandler(t *testing.T) {
 	}
 	if strings.Contains(contentSecurityPolicy, "script-src") || strings.Contains(contentSecurityPolicy, "unsafe") {
 		t.Errorf("the policy is %s", contentSecurityPolicy)
+	}
+}
+
+// TestAddressOfTheListener: the address that a request arrived at may be its host, and no other address.
+func TestAddressOfTheListener(t *testing.T) {
+	h := Handler(shown())
+	for _, tt := range []struct {
+		local  net.Addr
+		host   string
+		status int
+	}{
+		{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 9433}, "192.0.2.7:9433", 200},
+		{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 9433}, "192.0.2.8:9433", 421},
+		{&net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 9433, Zone: "eth0"}, "[2001:db8::7]:9433", 200},
+		{&net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 9433}, "[2001:db8::8]:9433", 421},
+		{&net.UnixAddr{Name: "192.0.2.7"}, "192.0.2.7", 421},
+	} {
+		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, tt.local), "GET", "/healthz", nil)
+		r.Host = tt.host
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		if rec.Code != tt.status {
+			t.Errorf("%s at %s: %d, want %d", tt.host, tt.local, rec.Code, tt.status)
+		}
 	}
 }
 
