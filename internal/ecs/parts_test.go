@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/ecssim"
@@ -129,4 +130,20 @@ func TestCreationTokens(t *testing.T) {
 	if a == b || len(a) != 32 || !one.OwnCreationToken(a) || !one.OwnCreationToken(b) || other.OwnCreationToken(a) || one.OwnCreationToken("") || one.OwnCreationToken(a+"0") {
 		t.Errorf("tokens %s and %s", a, b)
 	}
+}
+
+// TestAnswerThatStopsInItsMiddle: a read ends with its caller, and a write is
+// not believed to have failed.
+func TestAnswerThatStopsInItsMiddle(t *testing.T) {
+	w := newWorld(t, ecssim.Options{})
+	w.sim.Inject(ecssim.Fault{Action: "DescribeZones", Stall: true})
+	ctx, cancel := context.WithTimeout(w.ctx(), 50*time.Millisecond)
+	defer cancel()
+	started := time.Now()
+	_, err := w.client.Zones(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(started) > 10*time.Second {
+		t.Errorf("after %s: %v", time.Since(started), err)
+	}
+	_, err = w.client.Zones(w.ctx())
+	w.check(err)
 }

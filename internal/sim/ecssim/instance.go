@@ -357,9 +357,6 @@ func describeInstances(s *Server, c *call) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	if part == nil {
-		part = []reply{}
-	}
 	meta["Instances"] = reply{"Instance": part}
 	return meta, nil
 }

@@ -94,3 +94,15 @@ func TestResourceGroups(t *testing.T) {
 	c.refused(http.StatusNotFound, "InvalidResourceId.NotFound", "JoinResourceGroup", map[string]string{"ResourceType": "instance", "ResourceId": "i-none", "ResourceGroupId": "rg-1"})
 	c.refused(http.StatusBadRequest, "InvalidResourceType.ValueNotSupported", "JoinResourceGroup", map[string]string{"ResourceType": "bucket", "ResourceId": id, "ResourceGroupId": "rg-1"})
 }
+
+func TestWhatIsInUseStays(t *testing.T) {
+	c := newCloud(t, Options{})
+	vpc, vswitch, group := c.network()
+	id := c.machine(vswitch, group, nil)
+	c.refused(http.StatusBadRequest, "DependencyViolation", "DeleteVSwitch", map[string]string{"VSwitchId": vswitch})
+	c.ask("DeleteInstance", map[string]string{"InstanceId": id, "Force": "true"})
+	c.ask("DeleteVSwitch", map[string]string{"VSwitchId": vswitch})
+	c.refused(http.StatusBadRequest, "DependencyViolation.SecurityGroup", "DeleteVpc", map[string]string{"VpcId": vpc})
+	c.ask("DeleteSecurityGroup", map[string]string{"SecurityGroupId": group})
+	c.ask("DeleteVpc", map[string]string{"VpcId": vpc})
+}

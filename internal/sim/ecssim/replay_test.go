@@ -63,7 +63,9 @@ func TestReplayOfTheOfficialProvider(t *testing.T) {
 	has(f("DescribeSecurityGroupAttribute", map[string]string{"SecurityGroupId": group}), "InnerAccessPolicy")
 	f("ModifySecurityGroupPolicy", map[string]string{"SecurityGroupId": group, "InnerAccessPolicy": "Drop"})
 	has(f("DescribeSecurityGroups", map[string]string{"SecurityGroupId": group}), "SecurityGroups", "SecurityGroup", 0, "Tags", "Tag")
+	f("ModifySecurityGroupAttribute", map[string]string{"SecurityGroupId": group, "SecurityGroupName": "tf-2", "Description": "changed"})
 	f("TagResources", map[string]string{"ResourceType": "securitygroup", "ResourceId.1": group, "Tag.1.Key": "k", "Tag.1.Value": "v"})
+	f("UntagResources", map[string]string{"ResourceType": "securitygroup", "ResourceId.1": group, "TagKey.1": "k"})
 	f("JoinResourceGroup", map[string]string{"ResourceId": group, "ResourceGroupId": "rg"})
 
 	rule := map[string]string{"SecurityGroupId": group, "IpProtocol": "tcp", "PortRange": "4433/4433", "SourceCidrIp": "198.51.100.0/24", "NicType": "intranet", "Policy": "accept", "Priority": "1"}
@@ -80,6 +82,8 @@ func TestReplayOfTheOfficialProvider(t *testing.T) {
 		t.Errorf("rule: %v", seen)
 	}
 
+	f("ImportKeyPair", map[string]string{"KeyPairName": "laptop", "PublicKeyBody": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC7 me"})
+	has(f("DescribeKeyPairs", map[string]string{"KeyPairName": "laptop"}), "KeyPairs", "KeyPair", 0, "KeyPairFingerPrint")
 	run := f("RunInstances", map[string]string{
 		"DryRun": "false", "ImageId": "aliyun_3_x64_20G_alibase_20240819.vhd", "InstanceType": "ecs.c6.large", "SecurityGroupIds.1": group, "VSwitchId": vswitch,
 		"SystemDisk.Category": "cloud_essd", "UserData": "IyEvYmluL3No", "ClientToken": strings.Repeat("x", 63), "InternetMaxBandwidthOut": "0",
@@ -125,10 +129,14 @@ func TestReplayOfTheOfficialProvider(t *testing.T) {
 	q("ModifyInstanceNetworkSpec", map[string]string{"InstanceId": id, "InternetMaxBandwidthOut": "5", "ClientToken": "net"})
 	q("AllocatePublicIpAddress", map[string]string{"InstanceId": id})
 
+	f("AttachKeyPair", map[string]string{"KeyPairName": "laptop", "InstanceIds": `["` + id + `"]`})
+	has(f("DescribeInstances", one), "Instances", "Instance", 0, "KeyPairName") // the second list of a read is asked for in the body
+
 	q("DeleteInstance", map[string]string{"InstanceId": id, "Force": "true"})
 	if n := size(at(q("DescribeInstances", one), "Instances", "Instance")); n != 0 {
 		t.Error("the instance is still listed")
 	}
+	f("DeleteKeyPairs", map[string]string{"KeyPairNames": `["laptop"]`})
 	get("RevokeSecurityGroup", described)
 	f("DeleteSecurityGroup", map[string]string{"SecurityGroupId": group})
 	f("DeleteVSwitch", map[string]string{"VSwitchId": vswitch})
@@ -137,4 +145,68 @@ func TestReplayOfTheOfficialProvider(t *testing.T) {
 	}
 	f("DeleteVpc", map[string]string{"VpcId": vpc})
 	c.refused(404, "InvalidVpcId.NotFound", "DescribeVpcAttribute", map[string]string{"VpcId": vpc})
+}
+
+// TestShapes holds answers against the structures of Alibaba's SDK (v1.63.107,
+// services/ecs and services/vpc), where they are easily taken for more than
+// they are, and looks for null in place of an empty list, on which
+// terraform-provider-alicloud fails.
+func TestShapes(t *testing.T) {
+	c := newCloud(t, Options{})
+	vpc, vswitch, group := c.network()
+	var nulls func(where string, v any)
+	nulls = func(where string, v any) {
+		switch v := v.(type) {
+		case nil:
+			t.Errorf("%s is null", where)
+		case map[string]any:
+			for k, e := range v {
+				nulls(where+"."+k, e)
+			}
+		case []any:
+			for _, e := range v {
+				nulls(where+"[]", e)
+			}
+		}
+	}
+	describe := func(more map[string]map[string]string) {
+		t.Helper()
+		for action := range handlers {
+			if strings.HasPrefix(action, "Describe") && !strings.HasPrefix(action, "DescribeInvocation") && action != "DescribeSendFileResults" {
+				nulls(action, c.ask(action, more[action]))
+			}
+		}
+	}
+	needed := map[string]map[string]string{
+		"DescribeAvailableResource": {"DestinationResource": "Zone"}, "DescribeSecurityGroupAttribute": {"SecurityGroupId": group}, "DescribeSecurityGroupReferences": {"SecurityGroupId.1": group},
+		"DescribeVpcAttribute": {"VpcId": vpc}, "DescribeVSwitchAttributes": {"VSwitchId": vswitch}, "DescribeInstanceRamRole": {"RamRoleName": "none"},
+		"DescribeImageFromFamily": {"ImageFamily": "custom"}, "DescribeEndpoints": {"ServiceCode": "ecs", "Id": region},
+	}
+	id := c.machine(vswitch, group, map[string]string{"RamRoleName": "one"})
+	needed["DescribeUserData"], needed["DescribeInstanceAttribute"] = map[string]string{"InstanceId": id}, map[string]string{"InstanceId": id}
+	describe(needed)
+	c.ask("DeleteInstance", map[string]string{"InstanceId": id, "Force": "true"})
+	c.ask("DeleteSecurityGroup", map[string]string{"SecurityGroupId": group})
+	for _, action := range []string{"DescribeInstances", "DescribeSecurityGroups", "DescribeDisks", "DescribeNetworkInterfaces", "DescribeInstanceStatus", "DescribeKeyPairs"} {
+		nulls("empty "+action, c.ask(action, nil))
+	}
+
+	id = c.machine(vswitch, text(c.ask("CreateSecurityGroup", map[string]string{"VpcId": vpc})["SecurityGroupId"]), map[string]string{"RamRoleName": "one", "KeyPairName": ""})
+	attribute := c.ask("DescribeInstanceAttribute", map[string]string{"InstanceId": id})
+	for _, absent := range []string{"Tags", "RamRoleName", "DeletionProtection", "KeyPairName", "NetworkInterfaces"} {
+		if _, there := attribute[absent]; there {
+			t.Errorf("DescribeInstanceAttribute has %s, which the real one does not", absent)
+		}
+	}
+	if attribute["IoOptimized"] != "optimized" {
+		t.Errorf("DescribeInstanceAttribute: IoOptimized is %v", attribute["IoOptimized"])
+	}
+	if one := c.ask("DescribeVpcAttribute", map[string]string{"VpcId": vpc}); one["OwnerId"] != 1000000000000001.0 {
+		t.Errorf("DescribeVpcAttribute: OwnerId is %v", one["OwnerId"])
+	}
+	for _, action := range []string{"DescribeImages", "DescribeKeyPairs", "DescribeInstanceStatus", "DescribeVpcs", "DescribeVSwitches", "DescribeRouteTableList"} {
+		if _, there := c.ask(action, nil)["NextToken"]; there {
+			t.Errorf("%s has a NextToken, and pages by number", action)
+		}
+	}
 }

@@ -179,7 +179,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		entry.Status = http.StatusOK
 	}
 	s.record(entry)
-	if fault.after(w) {
+	if fault.after(w, r) {
 		return
 	}
 	body["RequestId"] = id
@@ -309,6 +309,7 @@ type Fault struct {
 	Message   string
 	CutBefore bool // the connection ends before anything happens
 	CutAfter  bool // the connection ends after it happened, without an answer
+	Stall     bool // the answer stops in its middle, until the client gives up
 	// Raw replaces the answer, with RawStatus (502 if zero), after it happened.
 	Raw       string
 	RawStatus int
@@ -389,11 +390,18 @@ func (f *Fault) before(ctx context.Context) error {
 
 // after happens once the call has done what it was asked for. It tells whether
 // it answered.
-func (f *Fault) after(w http.ResponseWriter) bool {
+func (f *Fault) after(w http.ResponseWriter, r *http.Request) bool {
 	if f == nil {
 		return false
 	}
 	if f.CutAfter {
+		panic(http.ErrAbortHandler)
+	}
+	if f.Stall {
+		w.Header().Set("Content-Type", "application/json;charset=utf-8")
+		_, _ = w.Write([]byte(`{"RequestId":"`))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	}
 	if f.Raw == "" {

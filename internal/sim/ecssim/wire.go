@@ -176,7 +176,8 @@ func page[T any](p params, all []T, most int) (part []T, meta reply, err error) 
 	}
 	meta = reply{"TotalCount": len(all), "PageNumber": number, "PageSize": size, "NextToken": next}
 	from = min(from, len(all))
-	return all[from:min(from+size, len(all))], meta, nil
+	// An empty list is one, and not null: Alibaba's provider takes it for granted.
+	return append([]T{}, all[from:min(from+size, len(all))]...), meta, nil
 }
 
 // timestampFormat is that of the protocol: UTC, seconds.
