@@ -136,13 +136,13 @@ func parseCertificates(ders [][]byte, stage Stage, what string) ([]*x509.Certifi
 	return certs, nil
 }
 
-// parseChain reads certificates in PEM.
-func parseChain(text []byte, stage Stage, what string) ([]*x509.Certificate, error) {
-	ders, err := splitPEM(text, stage, what)
+// readCertificates reads certificates in PEM that belong to no chain yet.
+func readCertificates(text []byte, what string) ([]*x509.Certificate, error) {
+	ders, err := splitPEM(text, StagePCKChain, what)
 	if err != nil {
 		return nil, err
 	}
-	return parseCertificates(ders, stage, what)
+	return parseCertificates(ders, StagePCKChain, what)
 }
 
 // badKey reports whether a certificate that did not parse is well formed but for its public key.

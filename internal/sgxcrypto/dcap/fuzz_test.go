@@ -163,7 +163,7 @@ func FuzzCRL(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		certs, err := parseChain(text, StagePCKChain, name)
+		certs, err := readCertificates(text, name)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -216,7 +216,7 @@ func FuzzPCKExtension(f *testing.F) {
 	seed(f, func(text []byte) [][]byte {
 		var values [][]byte
 		if i := bytes.Index(text, []byte(pemBegin)); i >= 0 {
-			certs, err := parseChain(text[i:], StagePCKChain, "chain")
+			certs, err := readCertificates(text[i:], "chain")
 			if err == nil {
 				for _, e := range certs[0].Extensions {
 					if e.Id.Equal(sgxExtension) {
@@ -255,7 +255,7 @@ func FuzzCertificates(f *testing.F) {
 		return nil
 	}, "*.pem", "dcap-genuine/quotes/*.bin", "dcap-genuine/chain/*.pem")
 	f.Fuzz(func(t *testing.T, text []byte) {
-		certs, err := parseChain(text, StagePCKChain, "chain")
+		certs, err := readCertificates(text, "chain")
 		if err != nil {
 			mustBeError(t, err, StagePCKChain)
 			return

@@ -97,7 +97,7 @@ func isIntelKey(c *x509.Certificate) bool { return keyFingerprint(c) == intelRoo
 
 // ParseRoots reads one or more trusted root certificates in PEM. The error is a *ConfigError.
 func ParseRoots(text []byte) ([]*x509.Certificate, error) {
-	certs, err := parseChain(text, StagePCKChain, "trusted root")
+	certs, err := readCertificates(text, "trusted root")
 	if err != nil {
 		return nil, &ConfigError{fmt.Sprintf("parse trusted roots: %v", err)}
 	}

@@ -113,7 +113,7 @@ func ReadPCK(q *quote.Quote) (*PCK, []*x509.Certificate, error) {
 	if err := checkForm(q); err != nil {
 		return nil, nil, fmt.Errorf("read PCK chain: %w", advise(err))
 	}
-	certs, err := parseChain(q.CertificationData, StagePCKChain, pckChainSpec.what)
+	certs, err := readCertificates(q.CertificationData, pckChainSpec.what)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read PCK chain: %w", advise(err))
 	}

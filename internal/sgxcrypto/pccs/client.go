@@ -412,6 +412,14 @@ func statusError(failure *Error, resp *http.Response) error {
 	default:
 		failure.Kind = Refused
 	}
+	// Intel's service, and Alibaba's after it, says why in a header.
+	if said := resp.Header.Get("Error-Message"); said != "" {
+		err := fmt.Errorf("the service says %.200q", said)
+		if failure.Err != nil {
+			err = fmt.Errorf("%w, and %w", failure.Err, err)
+		}
+		failure.Err = err
+	}
 	return failure
 }
 

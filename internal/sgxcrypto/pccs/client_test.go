@@ -121,6 +121,14 @@ func TestClientErrors(t *testing.T) {
 		{"not found", "tcb", status(404), NotFound, "fetch TCB info of FMSPC 00606A000000 from https://", 1},
 		{"platform unknown", "tcb", status(461), NotFound, "HTTP status 461: the service has no such document; check that the platform is an SGX platform", 1},
 		{"bad request", "tcb", status(400), Refused, "HTTP status 400", 1},
+		{"bad request, explained", "tcb", func(a *sgxsim.Answer) {
+			a.Status = 400
+			a.Header.Set("Error-Message", "Invalid \"fmspc\"")
+		}, Refused, `HTTP status 400: the service says "Invalid \"fmspc\""`, 1},
+		{"not found, explained", "tcb", func(a *sgxsim.Answer) {
+			a.Status = 404
+			a.Header.Set("Error-Message", strings.Repeat("x", 300))
+		}, NotFound, "HTTP status 404: the service has no such document, and the service says \"" + strings.Repeat("x", 200) + "\"", 1},
 		{"not authorised", "qe/identity", status(401), Refused, "fetch QE identity from", 1},
 		{"gone", "tcb", status(410), Refused, "the document has been withdrawn", 1},
 		{"too many requests", "tcb", status(429), Unreachable, "HTTP status 429", 3},
