@@ -21,6 +21,7 @@ type modelConvert struct {
 	source, exportDir string
 	version           int64
 	inputs, outputs   string
+	named             bool // whether inputs or outputs were given
 	optimize          bool
 	report            string
 }
@@ -40,6 +41,9 @@ why. The version directory appears complete or not at all, so a server that poll
 never loads half a model. A version that exists is left alone; it is no error
 if it has the same bytes.
 
+FILE may also be the version directory of a SavedModel: it is checked, and
+published with its variables and assets as it is.
+
 A tensor is named by its node, as in "predict", or by more where that is not
 enough:
 
@@ -52,9 +56,12 @@ only where it does not follow from the graph.`,
   ccctl model convert --import-path resnet50_fp32_pretrained_model.pb \
       --export-dir models/resnet50-v15-fp32 --model-version 1 --inputs input --outputs predict`,
 		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), u) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.named = cmd.Flags().Changed("inputs") || cmd.Flags().Changed("outputs")
+			return f.run(cmd.Context(), u)
+		},
 	}
-	cmd.Flags().StringVar(&f.source, "import-path", "", "frozen graph to convert")
+	cmd.Flags().StringVar(&f.source, "import-path", "", "frozen graph to convert, or SavedModel directory to publish")
 	cmd.Flags().StringVar(&f.exportDir, "export-dir", "", "directory of the model's versions, TensorFlow Serving's base path")
 	cmd.Flags().Int64Var(&f.version, "model-version", 1, "version of the model: the directory below DIR")
 	cmd.Flags().StringVar(&f.inputs, "inputs", savedmodel.DefaultInputKey, "tensors that requests give, separated by commas")
@@ -82,6 +89,9 @@ func (f *modelConvert) run(ctx context.Context, u *ui) error {
 		if err != nil {
 			return usagef("%s: %w", side.flag, err)
 		}
+		if spec.Directory() && !f.named {
+			continue // it has signatures of its own
+		}
 		*side.into = specs
 	}
 	bar := u.progress("writing "+spec.File(), sizeOf(f.source))
@@ -104,6 +114,9 @@ func (f *modelConvert) run(ctx context.Context, u *ui) error {
 		p := printer{w: w}
 		p.row("file", "%s", model.File)
 		p.row("size", "%d bytes, %d nodes", model.Size, model.Nodes)
+		if len(model.Files) > 1 {
+			p.list("files", len(model.Files), func(i int) string { return model.Files[i] })
+		}
 		p.row("sha256", "%s", model.SHA256)
 		for _, t := range model.Inputs {
 			p.row("input", "%s\t%s\t%s\t%s", t.Key, t.Tensor, t.DType, t.Shape)
@@ -159,20 +172,9 @@ func printOptimization(p *printer, r *graphopt.Report) {
 				p.row("", "and %d more; --report lists them", len(pass.Left)+pass.More-maxPrinted)
 				break
 			}
-			p.row("left", "%s", leftText(left))
+			p.row("left", "%s", left)
 		}
 	}
-}
-
-func leftText(l graphopt.Left) string {
-	text := l.Reason
-	if l.Node != "" {
-		text = fmt.Sprintf("%s %q: %s", l.Op, l.Node, text)
-	}
-	if l.Guard != "" {
-		text += " (" + l.Guard + ")"
-	}
-	return text
 }
 
 // explainConvert adds what can be done about a failure.

@@ -2,22 +2,27 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
-	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
 )
 
 // InspectSavedModel describes the model file at path: a frozen graph in binary
-// or text form, a SavedModel, or the saved_model.pb in a directory.
+// or text form, a SavedModel, or the directory of one, whose other files are
+// checked too.
 func InspectSavedModel(path string) (*savedmodel.GraphInfo, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, savedmodel.FileName)
+		names, err := modelFiles(path)
+		if err != nil {
+			return nil, fmt.Errorf("inspect %s: %w", path, err)
+		}
+		described, err := inspectTree(path, names)
+		if err != nil {
+			return nil, fmt.Errorf("inspect %s: %w", path, err)
+		}
+		return described, nil
 	}
 	f, info, err := openRegular(path)
 	if err != nil {
@@ -42,21 +47,26 @@ func InspectSavedModel(path string) (*savedmodel.GraphInfo, error) {
 // wraps [fs.ErrNotExist] when it is missing, [ErrModelChanged] when it is
 // another, [ErrOtherDigestKey] when the key cannot tell; with anything else it
 // could not be read.
-func CheckSavedModel(ctx context.Context, file string, key *DigestKey, digest string) error {
+//
+// The spec says where the model is; files are those it was published
+// with, saved_model.pb alone if nil.
+func CheckSavedModel(ctx context.Context, spec SavedModelSpec, files []string, key *DigestKey, digest string) error {
 	if !key.Made(digest) {
-		f, _, err := openRegular(file)
-		if err != nil {
-			return fmt.Errorf("read saved model %s: %w", file, err)
+		for _, name := range orOne(files) {
+			f, _, err := openRegular(spec.path(name))
+			if err != nil {
+				return fmt.Errorf("read saved model %s: %w", spec.path(name), err)
+			}
+			_ = f.Close()
 		}
-		_ = f.Close()
-		return fmt.Errorf("check saved model %s: %w", file, ErrOtherDigestKey)
+		return fmt.Errorf("check saved model %s: %w", spec.File(), ErrOtherDigestKey)
 	}
-	got, err := DigestSavedModel(ctx, file, key)
+	got, err := DigestSavedModel(ctx, spec, files, key)
 	if err != nil {
 		return err
 	}
 	if got != digest {
-		return fmt.Errorf("use saved model %s: %w", file, ErrModelChanged)
+		return fmt.Errorf("use saved model %s: %w", spec.File(), ErrModelChanged)
 	}
 	return nil
 }
@@ -72,8 +82,8 @@ func CompareSavedModel(ctx context.Context, spec SavedModelSpec) error {
 		return spec.compareRemote(ctx)
 	}
 	var finding error
-	err := spec.convert(ctx, func(c *conversion) error {
-		same, err := spec.compare(ctx, c)
+	err := spec.make(ctx, func(m *made) error {
+		same, err := spec.compare(ctx, m)
 		switch {
 		case err != nil:
 			finding = fmt.Errorf("read saved model %s: %w", spec.File(), err)
@@ -89,6 +99,9 @@ func CompareSavedModel(ctx context.Context, spec SavedModelSpec) error {
 }
 
 func (s SavedModelSpec) compareRemote(ctx context.Context) error {
+	if s.Optimize {
+		return &SourceError{fmt.Errorf("compare saved model %s: the graph in an optimised model is not the pinned one, which would have to be fetched again", s.File())}
+	}
 	f, info, err := openRegular(s.File())
 	if err != nil {
 		return fmt.Errorf("read saved model %s: %w", s.File(), err)
@@ -108,24 +121,37 @@ func (s SavedModelSpec) compareRemote(ctx context.Context) error {
 	if err != nil {
 		return changed(err)
 	}
-	if same, err := s.compare(ctx, &conversion{Conversion: c}); err != nil || !same {
+	if same, err := s.compare(ctx, madeOf(c, nil, nil)); err != nil || !same {
 		return changed(errDifferent)
 	}
 	return nil
 }
 
+// orOne is what a frozen graph makes where no files are named.
+func orOne(files []string) []string {
+	if files == nil {
+		return []string{savedmodel.FileName}
+	}
+	return files
+}
+
 // DigestSavedModel is the digest of a published model under a key.
-func DigestSavedModel(ctx context.Context, file string, key *DigestKey) (string, error) {
-	f, _, err := openRegular(file)
-	if err != nil {
-		return "", fmt.Errorf("read saved model %s: %w", file, err)
+func DigestSavedModel(ctx context.Context, spec SavedModelSpec, files []string, key *DigestKey) (string, error) {
+	files = orOne(files)
+	sums := newSums(key, len(files))
+	for _, name := range files {
+		path := spec.path(name)
+		f, info, err := openRegular(path)
+		if err != nil {
+			return "", fmt.Errorf("read saved model %s: %w", path, err)
+		}
+		_, err = io.Copy(contextWriter{ctx, sums.file(name, info.Size())}, f)
+		_ = f.Close()
+		if err != nil {
+			return "", fmt.Errorf("read saved model %s: %w", path, pathCause(err))
+		}
 	}
-	defer func() { _ = f.Close() }()
-	h := key.hash()
-	if _, err := io.Copy(contextWriter{ctx, h}, f); err != nil {
-		return "", fmt.Errorf("read saved model %s: %w", file, pathCause(err))
-	}
-	return key.format(h), nil
+	return key.format(sums.keyed), nil
 }
 
 // A SourceError is a failure to read or convert a source, as opposed to one of
@@ -135,54 +161,14 @@ type SourceError struct{ Err error }
 func (e *SourceError) Error() string { return e.Err.Error() }
 func (e *SourceError) Unwrap() error { return e.Err }
 
-// RemoveSavedModel removes a published saved_model.pb, its version directory if
-// nothing else is in it, and the digest key of the export directory if nothing
-// is left for it to key. It is no error if the model is gone. Whether it is the
-// one that was published is for the caller to check.
-func RemoveSavedModel(exportDir string, version int64) error {
-	spec := SavedModelSpec{ExportDir: exportDir, Version: version}
-	err := os.Remove(spec.File())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete saved model %s: %w", spec.File(), pathCause(err))
-	}
-	if err := removeEmpty(spec.VersionDir()); err != nil {
-		return fmt.Errorf("delete saved model %s: %w", spec.File(), err)
-	}
-	entries, err := os.ReadDir(exportDir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return fmt.Errorf("delete saved model %s: %w", spec.File(), pathCause(err))
-	}
-	if len(entries) == 1 && entries[0].Name() == DigestKeyName {
-		if err := os.Remove(filepath.Join(exportDir, DigestKeyName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("delete digest key in %s: %w", exportDir, pathCause(err))
-		}
-	}
-	return atomicfile.SyncDir(exportDir)
-}
-
-// removeEmpty removes a directory if it is there and empty.
-func removeEmpty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) > 0 {
-		return nil
-	}
-	if err != nil {
-		return pathCause(err)
-	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return pathCause(err)
-	}
-	return atomicfile.SyncDir(filepath.Dir(dir))
-}
-
 // AdoptSavedModel finds out how the published model of ExportDir and Version
 // was made from the source: it fills in the inputs and outputs of the spec, in
 // the fewest words. The error wraps [ErrModelChanged] when the model was made of
 // something else or by something else.
 func AdoptSavedModel(ctx context.Context, spec SavedModelSpec) (SavedModelSpec, error) {
+	if spec.Directory() { // published as it is
+		return spec, CompareSavedModel(ctx, spec)
+	}
 	info, err := InspectSavedModel(spec.File())
 	if err != nil {
 		return spec, err

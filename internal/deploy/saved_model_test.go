@@ -204,7 +204,7 @@ func TestSourceErrors(t *testing.T) {
 		want   string
 	}{
 		{"missing", func(s *SavedModelSpec) { s.Source = "no/such.pb" }, "convert no/such.pb: no such file or directory"},
-		{"directory", func(s *SavedModelSpec) { s.Source = filepath.Dir(s.Source) }, "it is not a regular file but a directory"},
+		{"directory", func(s *SavedModelSpec) { s.Source = filepath.Dir(s.Source) }, "the directory has no saved_model.pb"},
 		{"negative version", func(s *SavedModelSpec) { s.Version = -1 }, "model version -1 is negative, and TensorFlow Serving does not count so"},
 		{"other digest", func(s *SavedModelSpec) { s.SourceSHA256 = strings.Repeat("0", 64) },
 			"it is not the pinned file: its SHA-256 is 605532ce5fe8e1c35b8729e6bb541d3910a827cb0358c11090fe5a1c8c4fcb67, not 0000"},
@@ -346,7 +346,7 @@ func TestSavedModelDigest(t *testing.T) {
 	if plan, err := PlanSavedModel(t.Context(), spec, key); err != nil || plan.Digest != model.Digest {
 		t.Errorf("the plan says %s, %v", plan.Digest, err)
 	}
-	if err := CheckSavedModel(t.Context(), spec.File(), key, model.Digest); err != nil {
+	if err := CheckSavedModel(t.Context(), spec, nil, key, model.Digest); err != nil {
 		t.Error(err)
 	}
 
@@ -355,7 +355,7 @@ func TestSavedModelDigest(t *testing.T) {
 	if model2.SHA256 != model.SHA256 || model2.Digest == model.Digest {
 		t.Error("the digests of one model under two keys are the same")
 	}
-	if err := CheckSavedModel(t.Context(), spec.File(), key, model2.Digest); !errors.Is(err, ErrOtherDigestKey) {
+	if err := CheckSavedModel(t.Context(), spec, nil, key, model2.Digest); !errors.Is(err, ErrOtherDigestKey) {
 		t.Errorf("got %v", err)
 	}
 	spec2.ExportDir += "-shared"
@@ -370,7 +370,7 @@ func TestSavedModelDigest(t *testing.T) {
 	if err := os.WriteFile(spec.File(), []byte("tampered"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckSavedModel(t.Context(), spec.File(), key, model.Digest); !errors.Is(err, ErrModelChanged) {
+	if err := CheckSavedModel(t.Context(), spec, nil, key, model.Digest); !errors.Is(err, ErrModelChanged) {
 		t.Errorf("got %v", err)
 	}
 	if err := CompareSavedModel(t.Context(), spec); !errors.Is(err, ErrModelChanged) {
@@ -379,7 +379,7 @@ func TestSavedModelDigest(t *testing.T) {
 	if err := os.Remove(spec.File()); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{CheckSavedModel(t.Context(), spec.File(), key, model.Digest), CompareSavedModel(t.Context(), spec)} {
+	for _, err := range []error{CheckSavedModel(t.Context(), spec, nil, key, model.Digest), CompareSavedModel(t.Context(), spec)} {
 		var se *SourceError
 		if !errors.Is(err, fs.ErrNotExist) || errors.As(err, &se) {
 			t.Errorf("got %v", err)
@@ -446,14 +446,14 @@ func TestRemoveSavedModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time there is nothing left to do
-		if err := RemoveSavedModel(spec.ExportDir, 1); err != nil {
+		if err := RemoveSavedModel(spec.ExportDir, 1, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := listing(t, spec.ExportDir); got != ".digest-key 2/saved_model.pb" {
 			t.Errorf("left %s", got)
 		}
 	}
-	if err := RemoveSavedModel(spec.ExportDir, 2); err != nil {
+	if err := RemoveSavedModel(spec.ExportDir, 2, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(mine); err != nil {
@@ -462,13 +462,13 @@ func TestRemoveSavedModel(t *testing.T) {
 	if err := os.Remove(mine); err != nil {
 		t.Fatal(err)
 	}
-	if err := RemoveSavedModel(spec.ExportDir, 2); err != nil {
+	if err := RemoveSavedModel(spec.ExportDir, 2, nil); err != nil {
 		t.Fatal(err)
 	}
 	if entries, err := os.ReadDir(spec.ExportDir); err != nil || len(entries) != 0 {
 		t.Errorf("left %v, %v", entries, err)
 	}
-	if err := RemoveSavedModel(filepath.Join(spec.ExportDir, "never"), 1); err != nil {
+	if err := RemoveSavedModel(filepath.Join(spec.ExportDir, "never"), 1, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -588,7 +588,7 @@ func TestRemoteSavedModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if digest, err := DigestSavedModel(t.Context(), spec.File(), key); err != nil || digest != model.Digest {
+	if digest, err := DigestSavedModel(t.Context(), spec, nil, key); err != nil || digest != model.Digest {
 		t.Errorf("%s, %v", digest, err)
 	}
 	bad := SavedModelSpec{Source: "http://127.0.0.1/x", ExportDir: filepath.Join(t.TempDir(), "never")}

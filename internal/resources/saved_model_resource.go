@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
@@ -48,14 +49,17 @@ type savedModelModel struct {
 	ModelVersion  types.Int64  `tfsdk:"model_version"`
 	Inputs        types.List   `tfsdk:"inputs"`
 	Outputs       types.List   `tfsdk:"outputs"`
+	Optimize      types.Bool   `tfsdk:"optimize"`
 	DigestKeyFile types.String `tfsdk:"digest_key_file"`
 	OnMissing     types.String `tfsdk:"on_missing"`
 
 	Condition      types.String `tfsdk:"condition"`
 	SavedModelFile types.String `tfsdk:"saved_model_file"`
+	Files          types.Map    `tfsdk:"files"`
 	Digest         types.String `tfsdk:"digest"`
 	Size           types.Int64  `tfsdk:"size"`
 	Signature      types.Object `tfsdk:"signature"`
+	Optimization   types.Object `tfsdk:"optimization"`
 }
 
 var (
@@ -66,9 +70,9 @@ var (
 	}
 	// Conditions that a refresh finds.
 	savedModelCondition = words{
-		{"intact", "it is the file that was published"},
-		{"missing", "it is gone"},
-		{"altered", "it is another file or was damaged"},
+		{"intact", "it is what was published"},
+		{"missing", "it or a file of it is gone"},
+		{"altered", "it is another one or was damaged"},
 		{"unreadable", "it could not be read"},
 	}
 )
@@ -83,7 +87,7 @@ func (r *savedModelResource) Schema(_ context.Context, _ resource.SchemaRequest,
 	same := []planmodifier.String{samePath{}}
 	tensors := func(role savedmodel.Role, what, key string) schema.ListAttribute {
 		return schema.ListAttribute{
-			MarkdownDescription: fmt.Sprintf("The tensors that %s (default `[%q]`), each as %s: `predict`, or `scores=detect:1@float32[-1,10]`. "+
+			MarkdownDescription: fmt.Sprintf("The tensors of a frozen graph that %s (default `[%q]`), each as %s: `predict`, or `scores=detect:1@float32[-1,10]`. "+
 				"The key is the tensor's name for clients; a single %s is called `%s`, several are called as their nodes. "+
 				"The dtype and the shape are needed only where they do not follow from the graph.", what, key, tensorSyntax, role, key),
 			ElementType: types.StringType, Optional: true, Computed: true,
@@ -106,14 +110,15 @@ func (r *savedModelResource) Schema(_ context.Context, _ resource.SchemaRequest,
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A SavedModel made of a frozen TensorFlow graph, published as TensorFlow Serving expects it: `EXPORT_DIR/VERSION/saved_model.pb`. " +
-			"No TensorFlow is needed; the graph's bytes stay as they are. The version directory appears complete or not at all, and one with other content is never overwritten. " +
+			"No TensorFlow is needed; the graph's bytes stay as they are unless `optimize` is set. A SavedModel's own directory, with variables and assets, is checked and published as it is. The version directory appears complete or not at all, and one with other content is never overwritten. " +
 			"It is made again when the content of the source or the signature changes; the time stamp of the source does not matter. " +
 			"The files are not encrypted: see `cc_encrypted_file`.",
 		Attributes: map[string]schema.Attribute{
 			// Required.
 			"source": schema.StringAttribute{
 				MarkdownDescription: "Path of the frozen graph, binary (`.pb`) or text (`.pbtxt`), which may be made by another resource in the same apply; " +
-					"or a URL (`https`, `file`) of a binary one, which needs `source_sha256` and is fetched when the SavedModel is made, never for a plan.",
+					"or a URL (`https`, `file`) of a binary one, which needs `source_sha256` and is fetched when the SavedModel is made, never for a plan; " +
+					"or the version directory of a SavedModel, whose signatures stay as they are.",
 				Required: true, Validators: []validator.String{modelSource{}}, PlanModifiers: same,
 			},
 			"export_dir": schema.StringAttribute{
@@ -132,6 +137,11 @@ func (r *savedModelResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			},
 			"inputs":  tensors(savedmodel.Input, "requests give", savedmodel.DefaultInputKey),
 			"outputs": tensors(savedmodel.Output, "responses give", savedmodel.DefaultOutputKey),
+			"optimize": schema.BoolAttribute{
+				MarkdownDescription: "Rewrite the frozen graph for inference (default `false`): what the outputs do not need goes, Identity and CheckNumerics nodes are taken out, and batch normalisations " +
+					"are folded into the convolutions before them. Answers are the same but for rounding; what cannot be rewritten without changing them is left, and listed in `optimization`.",
+				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+			},
 			"digest_key_file": schema.StringAttribute{
 				MarkdownDescription: "Path of a file with a secret of at least 16 bytes that keys `digest`, such as the wrap key: machines that share it recognise each other's models. " +
 					"By default a key is drawn and kept in `export_dir/" + deploy.DigestKeyName + "`, readable by its owner alone.",
@@ -152,14 +162,31 @@ func (r *savedModelResource) Schema(_ context.Context, _ resource.SchemaRequest,
 					"then it is known after apply, so that what reads the file is planned again too.",
 				Computed: true,
 			},
+			"files": schema.MapAttribute{
+				MarkdownDescription: "Every file of the model: its path below the version directory, with slashes, and where it is published. The keys are known when the resource is planned, so that " +
+					"`for_each` encrypts each of them; a path is known after apply when the content is about to change. Of a directory that does not exist yet nothing is known before apply.",
+				ElementType: types.StringType, Computed: true,
+			},
 			"digest": schema.StringAttribute{
-				MarkdownDescription: "Digest of `saved_model.pb` under a key that is not in the state: it tells whether the model changed, and confirms no guess at which model it is.",
+				MarkdownDescription: "Digest of the model's files under a key that is not in the state: it tells whether the model changed, and confirms no guess at which model it is.",
 				Computed:            true,
 			},
-			"size": schema.Int64Attribute{MarkdownDescription: "Size of `saved_model.pb` in bytes.", Computed: true},
+			"size": schema.Int64Attribute{MarkdownDescription: "Size of the model's files in bytes.", Computed: true},
 			"signature": schema.SingleNestedAttribute{
 				MarkdownDescription: "The signature `serving_default`, by which clients call the model.", Computed: true,
 				Attributes: map[string]schema.Attribute{"inputs": ends("What requests give."), "outputs": ends("What responses give.")},
+			},
+			"optimization": schema.SingleNestedAttribute{
+				MarkdownDescription: "What `optimize` did; null without it.", Computed: true,
+				Attributes: map[string]schema.Attribute{
+					"nodes_before":       schema.Int64Attribute{MarkdownDescription: "Nodes of the graph in the source.", Computed: true},
+					"nodes_after":        schema.Int64Attribute{MarkdownDescription: "Nodes of the graph in the model.", Computed: true},
+					"bytes_before":       schema.Int64Attribute{MarkdownDescription: "Size of the graph in the source in bytes.", Computed: true},
+					"bytes_after":        schema.Int64Attribute{MarkdownDescription: "Size of the graph in the model in bytes.", Computed: true},
+					"batch_norms_folded": schema.Int64Attribute{MarkdownDescription: "Batch normalisations that are now part of a convolution's weights.", Computed: true},
+					"left": schema.ListAttribute{MarkdownDescription: fmt.Sprintf("What could not be rewritten safely and why, the first %d; `ccctl model convert --report` lists all.", maxLeftListed),
+						ElementType: types.StringType, Computed: true},
+				},
 			},
 			"id": schema.StringAttribute{MarkdownDescription: "The version directory.", Computed: true},
 		},
@@ -185,7 +212,7 @@ func (r *savedModelResource) Create(ctx context.Context, req resource.CreateRequ
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if !m.publish(ctx, false, &resp.Diagnostics) {
+	if !m.publish(ctx, deploy.PublishOptions{}, &resp.Diagnostics) {
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
@@ -224,7 +251,7 @@ func (r *savedModelResource) Update(ctx context.Context, req resource.UpdateRequ
 	moved := m.moved(old)
 	switch {
 	case moved || m.SavedModelFile.IsUnknown(): // ModifyPlan left open what is to be made again
-		if !m.publish(ctx, !moved, &resp.Diagnostics) {
+		if !m.publish(ctx, old.replaceable(moved), &resp.Diagnostics) {
 			return
 		}
 	case m.Digest.IsUnknown():

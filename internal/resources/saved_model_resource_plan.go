@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -37,6 +39,7 @@ func (r *savedModelResource) ModifyPlan(ctx context.Context, req resource.Modify
 	}
 	m.Condition = types.StringValue(savedModelCondition.byDefault())
 	m.setPlace()
+	m.planFiles()
 	if req.State.Raw.IsNull() { // create
 		if m.check(ctx, &resp.Diagnostics) {
 			resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
@@ -53,13 +56,15 @@ func (r *savedModelResource) ModifyPlan(ctx context.Context, req resource.Modify
 		addError(&resp.Diagnostics, path.Root("digest_key_file"), "SavedModel cannot be planned", err)
 		return
 	}
-	m.Digest, m.Size, m.Signature = old.Digest, old.Size, old.Signature
+	m.Digest, m.Size, m.Signature, m.Optimization = old.Digest, old.Size, old.Signature, old.Optimization
 	if why != unchanged {
 		tflog.Debug(ctx, "the SavedModel will be made again", map[string]any{"reason": string(why)})
 		if !m.check(ctx, &resp.Diagnostics) {
 			return
 		}
 		m.leaveOpen(why)
+	} else {
+		m.Files = old.Files
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
@@ -68,6 +73,7 @@ const (
 	otherSignature reason = "the inputs or outputs changed"
 	otherPlace     reason = "the export directory or the model version changed"
 	otherDigestKey reason = "the key of the digest changed"
+	otherGraph     reason = "the graph is to be optimised or not any more"
 )
 
 // reasonToPublish compares what is wished with what was published.
@@ -79,6 +85,8 @@ func (m *savedModelModel) reasonToPublish(ctx context.Context, old savedModelMod
 		return otherSource, nil
 	case !m.Inputs.Equal(old.Inputs) || !m.Outputs.Equal(old.Outputs):
 		return otherSignature, nil
+	case !m.Optimize.Equal(old.Optimize):
+		return otherGraph, nil
 	case old.Condition.ValueString() != savedModelCondition.byDefault():
 		return notIntact, nil
 	}
@@ -157,20 +165,36 @@ func (m *savedModelModel) leaveOpen(why reason) {
 		return
 	}
 	m.Size, m.Signature = types.Int64Unknown(), types.ObjectUnknown(signatureType.AttrTypes)
+	if m.Optimize.ValueBool() || m.Optimize.IsUnknown() {
+		m.Optimization = types.ObjectUnknown(optimizationType.AttrTypes)
+	} else {
+		m.Optimization = types.ObjectNull(optimizationType.AttrTypes)
+	}
 	if why != otherPlace { // another path is sign enough for what reads the file
 		m.SavedModelFile = types.StringUnknown()
+		m.Files = unknownPaths(m.Files)
 	}
 }
 
+// replaceable is what may be replaced of a model that was published, unless the
+// new one goes elsewhere.
+func (m *savedModelModel) replaceable(moved bool) deploy.PublishOptions {
+	if moved {
+		return deploy.PublishOptions{}
+	}
+	return deploy.PublishOptions{Replace: true, Owned: m.fileNames()}
+}
+
 // publish makes the SavedModel and fills in what it is.
-func (m *savedModelModel) publish(ctx context.Context, replace bool, diags *diag.Diagnostics) bool {
+func (m *savedModelModel) publish(ctx context.Context, opts deploy.PublishOptions, diags *diag.Diagnostics) bool {
 	spec, err := m.spec()
 	if err != nil {
 		m.explain(diags, err)
 		return false
 	}
-	spec.Progress = logProgress(ctx, "writing", spec.File())
-	model, err := deploy.PublishSavedModel(ctx, spec, deploy.PublishOptions{Replace: replace, Digest: true, DigestKeyFile: m.DigestKeyFile.ValueString()})
+	spec.Progress, spec.Files = logProgress(ctx, "writing", spec.File()), m.fileNames()
+	opts.Digest, opts.DigestKeyFile = true, m.DigestKeyFile.ValueString()
+	model, err := deploy.PublishSavedModel(ctx, spec, opts)
 	if err != nil {
 		m.explain(diags, err)
 		return false
@@ -192,10 +216,13 @@ func (m *savedModelModel) rekey(ctx context.Context, diags *diag.Diagnostics) bo
 		m.explain(diags, err)
 		return false
 	}
-	if m.remote() {
+	switch {
+	case m.remote() && m.Optimize.ValueBool(): // nothing but the source tells what it converts to
+		return m.publish(ctx, deploy.PublishOptions{}, diags)
+	case m.remote():
 		var digest string
 		if err = deploy.CompareSavedModel(ctx, spec); err == nil {
-			digest, err = deploy.DigestSavedModel(ctx, spec.File(), key)
+			digest, err = deploy.DigestSavedModel(ctx, spec, nil, key)
 		}
 		if err != nil {
 			m.explain(diags, err)
@@ -224,7 +251,7 @@ func (m *savedModelModel) observe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = deploy.CheckSavedModel(ctx, spec.File(), key, m.Digest.ValueString())
+	err = deploy.CheckSavedModel(ctx, spec, m.fileNames(), key, m.Digest.ValueString())
 	if !errors.Is(err, deploy.ErrOtherDigestKey) {
 		return err
 	}
@@ -261,7 +288,7 @@ func (m *savedModelModel) remove(ctx context.Context, diags *diag.Diagnostics) {
 		return
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = deploy.RemoveSavedModel(m.ExportDir.ValueString(), m.ModelVersion.ValueInt64())
+		err = deploy.RemoveSavedModel(m.ExportDir.ValueString(), m.ModelVersion.ValueInt64(), m.fileNames())
 	}
 	if err != nil {
 		addError(diags, path.Root("export_dir"), "SavedModel not deleted", err)
@@ -276,9 +303,10 @@ type savedModelImport struct {
 	SourceSHA256 string `json:"source_sha256"`
 	ExportDir    string `json:"export_dir"`
 	ModelVersion int64  `json:"model_version"`
+	Optimize     bool   `json:"optimize"`
 }
 
-const savedModelImportHelp = `The import id of a cc_saved_model is a JSON object: {"source": "PATH", "export_dir": "PATH", "model_version": 1}, with "source_sha256": "HEX" if the source is a URL. ` +
+const savedModelImportHelp = `The import id of a cc_saved_model is a JSON object: {"source": "PATH", "export_dir": "PATH", "model_version": 1}, with "source_sha256": "HEX" if the source is a URL, and "optimize": true if the graph was optimised. ` +
 	"The inputs and outputs are taken from the SavedModel, which must be what the source converts to."
 
 func adoptSavedModel(ctx context.Context, id string) (savedModelModel, error) {
@@ -292,7 +320,7 @@ func adoptSavedModel(ctx context.Context, id string) (savedModelModel, error) {
 	if from.Source == "" || from.ExportDir == "" {
 		return m, errors.New("read import id: source and export_dir are needed")
 	}
-	spec := deploy.SavedModelSpec{Source: from.Source, SourceSHA256: from.SourceSHA256, ExportDir: from.ExportDir, Version: from.ModelVersion}
+	spec := deploy.SavedModelSpec{Source: from.Source, SourceSHA256: from.SourceSHA256, ExportDir: from.ExportDir, Version: from.ModelVersion, Optimize: from.Optimize}
 	if spec.Remote() && spec.SourceSHA256 == "" {
 		return m, errors.New("read import id: a source that is a URL needs source_sha256")
 	}
@@ -306,7 +334,8 @@ func adoptSavedModel(ctx context.Context, id string) (savedModelModel, error) {
 	}
 	m = savedModelModel{
 		Source: types.StringValue(from.Source), ExportDir: types.StringValue(from.ExportDir), ModelVersion: types.Int64Value(from.ModelVersion),
-		SourceSHA256: optionalString(from.SourceSHA256), Inputs: specsValue(spec.Inputs), Outputs: specsValue(spec.Outputs),
+		SourceSHA256: optionalString(from.SourceSHA256), Optimize: types.BoolValue(from.Optimize),
+		Inputs: specsValue(savedmodel.Input, spec.Inputs), Outputs: specsValue(savedmodel.Output, spec.Outputs),
 		OnMissing: types.StringValue(savedModelOnMissing.byDefault()),
 	}
 	m.set(model)
@@ -318,9 +347,12 @@ func adoptSavedModel(ctx context.Context, id string) (savedModelModel, error) {
 func (m *savedModelModel) spec() (deploy.SavedModelSpec, error) {
 	spec := deploy.SavedModelSpec{
 		Source: m.Source.ValueString(), SourceSHA256: m.SourceSHA256.ValueString(),
-		ExportDir: m.ExportDir.ValueString(), Version: m.ModelVersion.ValueInt64(),
+		ExportDir: m.ExportDir.ValueString(), Version: m.ModelVersion.ValueInt64(), Optimize: m.Optimize.ValueBool(),
 	}
 	var err error
+	if spec.Directory() && isDefault(savedmodel.Input, m.Inputs) && isDefault(savedmodel.Output, m.Outputs) {
+		return spec, nil // its signatures stay as they are
+	}
 	if spec.Inputs, err = tensorSpecs(m.Inputs); err != nil {
 		return spec, err
 	}
@@ -353,8 +385,31 @@ func (m *savedModelModel) setPlace() {
 	}
 }
 
+// planFiles fills in the files as far as they are known before the model is made:
+// a frozen graph becomes one, a directory stays as it is.
+func (m *savedModelModel) planFiles() {
+	m.Files = types.MapUnknown(types.StringType)
+	if m.Source.IsUnknown() || m.ID.IsUnknown() {
+		return
+	}
+	spec := deploy.SavedModelSpec{Source: m.Source.ValueString(), ExportDir: m.ExportDir.ValueString(), Version: m.ModelVersion.ValueInt64()}
+	if names, err := spec.SourceFiles(); err == nil {
+		m.Files = filesValue(spec, names)
+	}
+}
+
+// fileNames are the files of the model, nil where they are not known.
+func (m *savedModelModel) fileNames() []string {
+	if m.Files.IsNull() || m.Files.IsUnknown() {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m.Files.Elements()))
+}
+
 func (m *savedModelModel) set(model deploy.SavedModel) {
 	m.setPlace()
+	m.Files = filesValue(deploy.SavedModelSpec{ExportDir: m.ExportDir.ValueString(), Version: m.ModelVersion.ValueInt64()}, model.Files)
+	m.Optimization = optimizationValue(model.Optimization)
 	m.Condition = types.StringValue(savedModelCondition.byDefault())
 	m.Digest, m.Size, m.Signature = types.StringValue(model.Digest), types.Int64Value(model.Size), signatureValue(model)
 }
@@ -374,6 +429,9 @@ func (m *savedModelModel) explain(diags *diag.Diagnostics, err error) {
 	case errors.Is(err, deploy.ErrModelExists):
 		at, known.Summary = path.Root("model_version"), "Model version exists already"
 		known.Remedy = "A version that a server may have loaded is never overwritten. Choose another model_version; or, if it was made of the same source, import it; or move it away."
+	case errors.Is(err, deploy.ErrFilesChanged):
+		known.Summary = "Source has other files than planned"
+		known.Remedy = "Something changed the directory after it was planned. Plan and apply again."
 	case errors.Is(err, deploy.ErrUnreachable):
 		known.Summary = "Source not reachable"
 		known.Remedy = "What has arrived is kept in export_dir, and the next apply goes on from there. A proxy is taken from HTTPS_PROXY."

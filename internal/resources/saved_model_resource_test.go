@@ -388,7 +388,7 @@ func TestSavedModelRejects(t *testing.T) {
 		{"no such output", f.config(`outputs = ["none"]`), `output "none": the graph has no node "none"; nodes that nobody consumes are predict`},
 		{"forgotten input", f.config(`inputs = ["pool"]`, `outputs = ["conv1/Relu"]`), `node "input": an output depends on this placeholder, which no request could fill`},
 		{"not a graph", f.config("source = " + quote("saved_model_resource_test.go")), "neither a frozen graph nor a SavedModel"},
-		{"folder", f.config("source = " + quote(f.dir)), "it is not a regular file but a directory"},
+		{"folder", f.config("source = " + quote(f.dir)), "the directory has no saved_model.pb"},
 	})
 	accept(t,
 		resource.TestStep{Config: f.config("source = " + quote(f.src+".none")), ExpectError: says("Error: Source file missing")},

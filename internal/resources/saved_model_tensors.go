@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphopt"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
 )
 
@@ -50,6 +52,53 @@ func signatureValue(model deploy.SavedModel) types.Object {
 	return types.ObjectValueMust(signatureType.AttrTypes, map[string]attr.Value{"inputs": side(model.Inputs), "outputs": side(model.Outputs)})
 }
 
+// filesValue maps the files of a model to where they are published.
+func filesValue(spec deploy.SavedModelSpec, names []string) types.Map {
+	paths := map[string]attr.Value{}
+	for _, name := range names {
+		paths[name] = types.StringValue(filepath.Join(spec.VersionDir(), filepath.FromSlash(name)))
+	}
+	return types.MapValueMust(types.StringType, paths)
+}
+
+// unknownPaths keeps the names, so that for_each can go on from them.
+func unknownPaths(files types.Map) types.Map {
+	if files.IsUnknown() {
+		return files
+	}
+	paths := map[string]attr.Value{}
+	for name := range files.Elements() {
+		paths[name] = types.StringUnknown()
+	}
+	return types.MapValueMust(types.StringType, paths)
+}
+
+// maxLeftListed bounds what a state has of what an optimisation left.
+const maxLeftListed = 100
+
+var optimizationType = types.ObjectType{AttrTypes: map[string]attr.Type{
+	"nodes_before": types.Int64Type, "nodes_after": types.Int64Type, "bytes_before": types.Int64Type, "bytes_after": types.Int64Type,
+	"batch_norms_folded": types.Int64Type, "left": types.ListType{ElemType: types.StringType},
+}}
+
+func optimizationValue(r *graphopt.Report) types.Object {
+	if r == nil {
+		return types.ObjectNull(optimizationType.AttrTypes)
+	}
+	left := []attr.Value{}
+	for _, l := range r.Left() {
+		if len(left) == maxLeftListed {
+			break
+		}
+		left = append(left, types.StringValue(l.String()))
+	}
+	return types.ObjectValueMust(optimizationType.AttrTypes, map[string]attr.Value{
+		"nodes_before": types.Int64Value(int64(r.NodesBefore)), "nodes_after": types.Int64Value(int64(r.NodesAfter)),
+		"bytes_before": types.Int64Value(r.BytesBefore), "bytes_after": types.Int64Value(r.BytesAfter),
+		"batch_norms_folded": types.Int64Value(int64(r.Folded())), "left": types.ListValueMust(types.StringType, left),
+	})
+}
+
 func tensorSpecs(list types.List) ([]savedmodel.TensorSpec, error) {
 	specs := make([]savedmodel.TensorSpec, 0, len(list.Elements()))
 	for _, v := range list.Elements() {
@@ -66,7 +115,17 @@ func tensorSpecs(list types.List) ([]savedmodel.TensorSpec, error) {
 	return specs, nil
 }
 
-func specsValue(specs []savedmodel.TensorSpec) types.List {
+// isDefault tells a list that says nothing, as for a source that has signatures
+// of its own.
+func isDefault(role savedmodel.Role, list types.List) bool {
+	specs, err := tensorSpecs(list)
+	return err == nil && slices.EqualFunc(savedmodel.WithKeys(role, specs), savedmodel.WithKeys(role, nil), savedmodel.TensorSpec.Equal)
+}
+
+func specsValue(role savedmodel.Role, specs []savedmodel.TensorSpec) types.List {
+	if len(specs) == 0 {
+		specs = []savedmodel.TensorSpec{{Node: savedmodel.WithKeys(role, nil)[0].Node}}
+	}
 	var values []attr.Value
 	for _, s := range specs {
 		values = append(values, types.StringValue(s.String()))
@@ -117,7 +176,7 @@ func (m sameTensors) PlanModifyList(ctx context.Context, req planmodifier.ListRe
 type modelSource struct{}
 
 func (modelSource) Description(context.Context) string {
-	return "value must be the path of a file, or a URL of the scheme https or file without user name and password"
+	return "value must be the path of a file or directory, or a URL of the scheme https or file without user name and password"
 }
 
 func (v modelSource) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
@@ -128,6 +187,9 @@ func (v modelSource) ValidateString(ctx context.Context, req validator.StringReq
 	}
 	s := req.ConfigValue.ValueString()
 	if !(deploy.SavedModelSpec{Source: s}).Remote() {
+		if dir := strings.TrimRight(s, "/"); dir != "" { // it may be a directory
+			req.ConfigValue = types.StringValue(dir)
+		}
 		filePath{}.ValidateString(ctx, req, resp)
 		return
 	}

@@ -49,6 +49,36 @@ type Left struct {
 	Reason string `json:"reason"`
 }
 
+// String is the node and why it was left.
+func (l Left) String() string {
+	text := l.Reason
+	if l.Node != "" {
+		text = fmt.Sprintf("%s %q: %s", l.Op, l.Node, text)
+	}
+	if l.Guard != "" {
+		text += " (" + l.Guard + ")"
+	}
+	return text
+}
+
+// Folded is the number of batch normalisations that were folded.
+func (r *Report) Folded() int {
+	i := slices.IndexFunc(r.Passes, func(p Pass) bool { return p.Name == "fold" })
+	if i < 0 {
+		return 0
+	}
+	return r.Passes[i].Changed
+}
+
+// Left is what all passes left.
+func (r *Report) Left() []Left {
+	var left []Left
+	for _, p := range r.Passes {
+		left = append(left, p.Left...)
+	}
+	return left
+}
+
 // maxLeft bounds what a report lists of one pass.
 const maxLeft = 1000
 

@@ -209,6 +209,7 @@ const (
 	metaAssets     = 6
 	metaObjects    = 7
 
+	assetFileName     = 2
 	metaInfoTags      = 4
 	metaInfoTFVersion = 5
 	schemaVersion1    = 1

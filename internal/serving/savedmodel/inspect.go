@@ -53,6 +53,7 @@ type MetaGraph struct {
 	TensorFlow string      `json:"tensorflow_version"` // that wrote it; empty if it does not say
 	Signatures []Signature `json:"signatures"`
 	Objects    bool        `json:"object_graph"` // saved by TensorFlow 2
+	Assets     []string    `json:"assets"`       // files in the directory assets that the graph reads
 }
 
 // Signature is one way to call a SavedModel.
@@ -276,10 +277,10 @@ func (info *GraphInfo) checkSavedModel() {
 // readMetaGraph reads everything of a MetaGraphDef but its graph, whose field
 // it returns.
 func readMetaGraph(m graphwire.Message) (meta MetaGraph, graph graphwire.Field, err error) {
-	meta.Tags, meta.Signatures = []string{}, []Signature{}
+	meta.Tags, meta.Signatures, meta.Assets = []string{}, []Signature{}, []string{}
 	err = m.Each(func(f graphwire.Field) error {
 		switch f.Num {
-		case metaInfo, metaGraph, metaSignatures, metaObjects:
+		case metaInfo, metaGraph, metaSignatures, metaAssets, metaObjects:
 			if err := m.Want(f, protowire.BytesType); err != nil {
 				return err
 			}
@@ -310,6 +311,19 @@ func readMetaGraph(m graphwire.Message) (meta MetaGraph, graph graphwire.Field, 
 			s, err := readSignature(m.Sub(f, "SignatureDef"))
 			meta.Signatures = append(meta.Signatures, s)
 			return err
+		case metaAssets:
+			if len(meta.Assets) >= graphwire.MaxListed {
+				return graphwire.FormatErrorf(f.Start, "MetaGraphDef: more than %d assets", graphwire.MaxListed)
+			}
+			asset := m.Sub(f, "AssetFileDef")
+			return asset.Each(func(f graphwire.Field) error {
+				if f.Num != assetFileName {
+					return nil
+				}
+				name, err := asset.Text(f)
+				meta.Assets = append(meta.Assets, name)
+				return err
+			})
 		case metaObjects:
 			meta.Objects = true
 		}

@@ -71,7 +71,7 @@ func TestInspectSavedModels(t *testing.T) {
 	}
 	want := []MetaGraph{{
 		Tags: []string{"serve"}, TensorFlow: "1.2.0-rc2",
-		Signatures: []Signature{{Key: "serving_default", Method: "tensorflow/serving/predict", Inputs: tensor("x"), Outputs: tensor("y")}},
+		Signatures: []Signature{{Key: "serving_default", Method: "tensorflow/serving/predict", Inputs: tensor("x"), Outputs: tensor("y")}}, Assets: []string{},
 	}}
 	if diff := cmp.Diff(want, half.MetaGraphs); diff != "" {
 		t.Error(diff)
