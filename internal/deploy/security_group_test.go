@@ -178,3 +178,29 @@ func TestRuleText(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestDescriptionIsSentOnce: Alibaba's provider sends it twice, and drops the
+// error of the first.
+func TestDescriptionIsSentOnce(t *testing.T) {
+	c := newCloud(t, ecssim.Options{})
+	owned, err := ChangeRules(c.ctx(), c.client, c.group, nil, []ecs.Rule{keyServerRule("192.0.2.0/24")})
+	c.check(err)
+	wanted := slices.Clone(owned)
+	wanted[0].Description = "changed"
+	c.sim.ForgetRequests()
+	c.sim.Inject(ecssim.Refused("ModifySecurityGroupRule", 403, "Forbidden.RAM", 1))
+	if _, err := ChangeRules(c.ctx(), c.client, c.group, owned, wanted); !ecs.HasCode(err, "Forbidden.RAM") {
+		t.Errorf("a refusal: %v", err)
+	}
+	_, err = ChangeRules(c.ctx(), c.client, c.group, owned, wanted)
+	c.check(err)
+	sent := 0
+	for _, r := range c.sim.Requests() {
+		if r.Action == "ModifySecurityGroupRule" {
+			sent++
+		}
+	}
+	if sent != 2 { // one refused, one done
+		t.Errorf("sent %d times", sent)
+	}
+}

@@ -196,6 +196,9 @@ func (p *process) apply(kind string, prior, config tftypes.Value) outcome {
 		return outcome{state: prior, errors: "killed"}
 	default:
 	}
+	if !config.IsNull() && problems(applied.Diagnostics) == "" && applied.NewIdentity == nil {
+		p.t.Errorf("what was applied of %s has no identity", kind)
+	}
 	state, err := applied.NewState.Unmarshal(p.schemas.ResourceSchemas[kind].ValueType())
 	p.cloud.check(err)
 	return outcome{state: state, errors: problems(applied.Diagnostics)}
