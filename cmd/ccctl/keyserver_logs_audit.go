@@ -11,39 +11,19 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/audit"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 )
 
 // maxAuditLine bounds a line of an audit log, in bytes; no entry is longer.
 const maxAuditLine = 1 << 20
 
-// formerAuditFile is how the rest of a former file's name looks: the number of its first entry.
-var formerAuditFile = regexp.MustCompile(`^\.[0-9]{12,20}$`)
-
-// auditFiles are the files of a log, oldest first.
-func auditFiles(path string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Dir(path)) // sorted
-	if err != nil {
-		return nil, fmt.Errorf("find audit log: %w", err)
-	}
-	var files []string
-	base := filepath.Base(path)
-	for _, e := range entries {
-		if name := e.Name(); len(name) > len(base) && name[:len(base)] == base && formerAuditFile.MatchString(name[len(base):]) {
-			files = append(files, filepath.Join(filepath.Dir(path), name))
-		}
-	}
-	return append(files, path), nil
-}
-
 // readAudit reads a log's files, and then what is appended to it if it is followed.
 func (l *logReader) readAudit(ctx context.Context, path string) error {
-	files, err := auditFiles(path)
+	files, err := audit.Files(path)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -162,25 +163,17 @@ func TestFollowingThroughARotation(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.readAudit(ctx, path) }()
-	await := func(word string) {
-		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), word); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("no %q in %s", word, out.String())
-			}
-		}
-	}
-	await("before")
+	out.await(t, "before")
 	half := refuse(3, "halved")
 	add(half[:20])
 	add(half[20:])
-	await("halved")
+	out.await(t, "halved")
 	add(refuse(4, "last"))
 	if err := os.Rename(path, path+".000000000001"); err != nil {
 		t.Fatal(err)
 	}
 	add(entry(5, "continue", nil) + refuse(6, "next"))
-	await("next")
+	out.await(t, "next")
 	cancel()
 	if err := l.followed(ctx, <-done); err != nil {
 		t.Error(err)
@@ -225,25 +218,17 @@ func TestFollowingAServerThatRestarts(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.readAdmin(ctx, &adminFlags{address: server.Listener.Addr().String()}) }()
-	await := func(word string) {
-		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), word); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("no %q in %s", word, out.String())
-			}
-		}
-	}
-	await("two")
+	out.await(t, "two")
 	<-down
 	down <- true
 	old := <-runs
 	runs <- serve("three")
 	server.CloseClientConnections()
-	await("trying again")
+	out.await(t, "trying again")
 	<-down
 	down <- false
 	old.recent.Add(console.Decision{}) // lets go whoever waits
-	await("three")
+	out.await(t, "three")
 	cancel()
 	if err := l.followed(ctx, <-done); err != nil {
 		t.Error(err)
@@ -271,4 +256,42 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
+}
+
+// await waits for a word.
+func (b *syncBuffer) await(t *testing.T, word string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(b.String(), word); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %q in %s", word, b.String())
+		}
+	}
+}
+
+// FuzzAuditReader: whatever a file holds, reading it ends, and what it says moves no cursor.
+func FuzzAuditReader(f *testing.F) {
+	f.Add([]byte(entry(1, "begin", nil) + entry(2, "release", map[string]string{"peer": "p", "mr_enclave": "\xff"}) + entry(3, "sent", map[string]int{"of": 2})))
+	f.Add([]byte(entry(1, "refuse", map[string]any{"peer": "\x1b[2J", "reasons": []map[string]string{{"check": "debug", "got": "\r"}}})))
+	f.Add([]byte(entry(1, "config", map[string]string{"sha256": "aa", "refused": "\u202e"}) + `{"seq":2`))
+	f.Add([]byte(`{"seq":1,"event":"refuse","data":{"reasons":null,"advisories":[""]}}` + "\n\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var out bytes.Buffer
+		l := &logReader{u: newUI(nil, &out, &out)}
+		a := &auditReader{l: l, open: map[uint64]console.Decision{}}
+		err := a.read(t.Context(), bytes.NewReader(raw), "log")
+		if err == nil {
+			err = a.unfinished()
+		}
+		if cerr := l.catchUp(); err == nil {
+			err = cerr
+		}
+		if code := exitCode(err); code != exitOK && code != exitFormat && code != exitNotGenuine {
+			t.Errorf("exit code %d: %v", code, err)
+		}
+		for _, r := range out.String() {
+			if r != '\n' && !strconv.IsGraphic(r) {
+				t.Errorf("output has %q: %q", r, out.String())
+			}
+		}
+	})
 }

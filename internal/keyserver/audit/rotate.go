@@ -17,6 +17,15 @@ func former(path string, first uint64) string { return fmt.Sprintf("%s.%012d", p
 
 var formerPattern = regexp.MustCompile(`^\.[0-9]{12,20}$`)
 
+// Files lists the files of the log at path, in order: the former ones that are beside it, and path.
+func Files(path string) ([]string, error) {
+	former, err := formerFiles(path)
+	if err != nil {
+		return nil, fmt.Errorf("find audit log: %w", err)
+	}
+	return append(former, path), nil
+}
+
 // formerFiles lists the former files of a log, oldest first.
 func formerFiles(path string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(path)) // sorted
