@@ -23,6 +23,7 @@ import (
 // doctorFlags say what to examine.
 type doctorFlags struct {
 	config    string
+	keys      configKeys
 	service   serviceFlags
 	file      string
 	quoteFile string
@@ -63,6 +64,7 @@ service cannot be reached.`,
 		},
 	}
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE` of a key server")
+	f.keys.flag(cmd)
 	f.service.add(cmd)
 	cmd.Flags().StringVar(&f.file, "collateral", "", "examine a collateral `FILE` instead of a service")
 	cmd.Flags().StringVar(&f.quoteFile, "quote", "", "examine the family of platforms that this quote `FILE` is of")
@@ -81,6 +83,9 @@ func (f *doctorFlags) options() (doctor.Options, error) {
 		return opts, err
 	}
 	var err error
+	if opts.KeyServer.ConfigKeys, err = f.keys.verifier(); err != nil {
+		return opts, err
+	}
 	if opts.FMSPC, err = f.family(); err != nil {
 		return opts, err
 	}
