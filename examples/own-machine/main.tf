@@ -30,6 +30,23 @@ resource "cc_encrypted_file" "model" {
   wrap_key_file = cc_wrap_key.model.file
 }
 
+# The machine of the enclave is not trusted: it gets what is encrypted, and a
+# plan refuses anything else.
+resource "cc_artifact_upload" "serving" {
+  host = {
+    ssh = {
+      address          = var.serving_machine
+      user             = var.serving_user
+      host_keys        = var.serving_host_keys
+      private_key_file = var.private_key_file
+      sudo             = var.serving_user != "root"
+    }
+  }
+  directory = var.serving_directory
+  source    = "${path.module}/upload"
+  triggers  = { model = cc_encrypted_file.model.header_sha256 }
+}
+
 resource "cc_key_server" "attestation" {
   host = {
     ssh = {
@@ -73,6 +90,18 @@ resource "cc_key_server" "attestation" {
     }
     secret = "model"
   }]
+}
+
+# Every plan says if the server is down.
+check "key_server" {
+  data "cc_key_server_status" "attestation" {
+    host = cc_key_server.attestation.host
+  }
+
+  assert {
+    condition     = data.cc_key_server_status.attestation.state == "ready"
+    error_message = "The key server is ${data.cc_key_server_status.attestation.state}: ${coalesce(data.cc_key_server_status.attestation.reason, "no reason is given")}."
+  }
 }
 
 output "address" {
