@@ -107,9 +107,10 @@ func Bootstrap(ctx context.Context, c *ecs.Client, id, user string) (*BootstrapR
 	return report, nil
 }
 
-// ReadBootstrap reads back what the script wrote down, and the host keys.
+// ReadBootstrap reads back what the script wrote down, and the host keys. It
+// waits for a run that is at work.
 func ReadBootstrap(ctx context.Context, c *ecs.Client, id string) (*BootstrapReport, error) {
-	result, err := c.Run(ctx, id, ecs.Command{Name: "cc-bootstrap-report", Script: bootstrapReportScript, Timeout: time.Minute})
+	result, err := c.Run(ctx, id, ecs.Command{Name: "cc-bootstrap-report", Script: bootstrapReportScript, Timeout: bootstrapTimeout})
 	if err == nil && !result.Succeeded() {
 		err = fmt.Errorf("the command ended as %s with exit code %d", result.Status, result.ExitCode)
 	}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,6 +96,28 @@ func TestBootstrapRemovesPodmanDocker(t *testing.T) {
 	}
 	if data, err := os.ReadFile(filepath.Join(root, "sim/packages")); err != nil || strings.Contains(string(data), "podman") {
 		t.Errorf("packages: %q (%v)", data, err)
+	}
+}
+
+// TestBootstrapTwiceAtOnce runs it as cloud-init and Cloud Assistant might: the
+// second waits for the first, and finds its work done.
+func TestBootstrapTwiceAtOnce(t *testing.T) {
+	c, id, root := prepared(t, nil)
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			if report, err := Bootstrap(c.ctx(), c.client, id, ""); err != nil || statuses(report) != allDone {
+				t.Errorf("%s (%v)", statuses(report), err)
+			}
+		})
+	}
+	both.Wait()
+	calls, err := os.ReadFile(filepath.Join(root, "sim/calls"))
+	c.check(err)
+	for command, want := range map[string]int{"install wget git python3-pip": 1, "install docker-ce docker-ce-cli": 1, "systemctl enable --now docker": 2} {
+		if n := strings.Count(string(calls), command); n != want {
+			t.Errorf("%q was done %d times, want %d:\n%s", command, n, want, calls)
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // temporaryKey is a key of STS.
-type temporaryKey struct{ AccessKeyId, AccessKeySecret, SecurityToken string } //nolint:revive // The service's names.
+type temporaryKey struct{ AccessKeyId, AccessKeySecret, SecurityToken string }
 
 func (c *cloud) temporaryKey() temporaryKey {
 	c.t.Helper()

@@ -25,13 +25,12 @@ type process struct {
 	schemas *tfprotov6.GetProviderSchemaResponse
 
 	mu     sync.Mutex
-	calls  []string          // that reached the cloud
-	strike int               // the call at which it happens, from 1; 0 for never
-	kill   bool              // what happens: the end, or an interrupt
-	dead   bool              // nothing reaches the cloud any more
-	killed chan struct{}     // closed when dead
-	ctx    context.Context   //nolint:containedctx // Of the test that the process lives in.
-	attrs  map[string]string // arguments of the resource, in HCL's types as far as strings go
+	calls  []string        // that reached the cloud
+	strike int             // the call at which it happens, from 1; 0 for never
+	kill   bool            // what happens: the end, or an interrupt
+	dead   bool            // nothing reaches the cloud any more
+	killed chan struct{}   // closed when dead
+	ctx    context.Context //nolint:containedctx // Of the test that the process lives in.
 }
 
 // newProcess starts a provider that reaches the cloud through a door of its
