@@ -380,11 +380,24 @@ func TestCommands(t *testing.T) {
 // TestCommandsEndWithTheirContext also wants the child of the command to be gone, which holds its output open.
 func TestCommandsEndWithTheirContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	time.AfterFunc(100*time.Millisecond, func() { cancel(errors.New("stop")) })
+	time.AfterFunc(500*time.Millisecond, func() { cancel(errors.New("stop")) })
 	var key [Size]byte
 	start := time.Now()
 	err := Command{Argv: []string{self(t), "hang"}}.Read(ctx, &key)
 	check(t, err, "it was killed: context canceled", key)
+	_, pid, found := strings.Cut(err.Error(), "it said: child ")
+	if !found {
+		t.Fatalf("it did not say what its child is: %v", err)
+	}
+	gone := func() bool {
+		raw, err := os.ReadFile("/proc/" + pid + "/stat")
+		return err != nil || strings.Contains(string(raw), ") Z ") // killed, and nobody has asked yet
+	}
+	for deadline := time.Now().Add(10 * time.Second); runtime.GOOS == "linux" && !gone(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("its child is still there")
+		}
+	}
 	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
