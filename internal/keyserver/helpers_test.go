@@ -294,7 +294,7 @@ func (b *logBuffer) String() string {
 // waitFor returns the first log line with all of the words; a decision is logged after the client knows it.
 func (b *logBuffer) waitFor(t *testing.T, words ...string) string {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 	lines:
 		for line := range strings.Lines(b.String()) {

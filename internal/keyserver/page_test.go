@@ -103,7 +103,7 @@ type shown struct {
 func browse(t *testing.T, address string, script bool) shown {
 	t.Helper()
 	program, flags := testhost.Chromium(t)
-	opts := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program)}
+	opts := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.WSURLReadTimeout(time.Minute)}
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		opts = append(opts, chromedp.Flag(name, flags[name]))
 	}

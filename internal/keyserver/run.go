@@ -55,6 +55,8 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	// Before they are read: what changes from now on is noticed.
+	watched := watch{seen: stamp(filesOf(cfg, configPath, opts.ConfigKeys != nil))}
 	s, err := newServer(ctx, cfg, opts.Options)
 	if err != nil {
 		return err
@@ -94,7 +96,6 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 	}
 	tick := time.NewTicker(opts.WatchInterval)
 	defer tick.Stop()
-	watched := watch{seen: stamp(s.files(configPath))}
 	for {
 		select {
 		case err := <-served:
@@ -143,9 +144,12 @@ func (s *Server) serveAdmin(l net.Listener, version string) (stop func()) {
 
 // files are those whose change calls for reading the configuration again.
 func (s *Server) files(path string) []string {
-	c := s.Config()
+	return filesOf(s.Config(), path, s.opts.ConfigKeys != nil)
+}
+
+func filesOf(c *Config, path string, signed bool) []string {
 	files := []string{path, c.TLS.Certificate, c.TLS.PrivateKey, c.Collateral.CA, c.Collateral.Bundle, c.AllowTrustedRoot}
-	if s.opts.ConfigKeys != nil {
+	if signed {
 		files = append(files, path+configsign.Extension)
 	}
 	for i := range c.Secrets {

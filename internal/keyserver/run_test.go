@@ -486,3 +486,28 @@ func TestCredentialsAreWatched(t *testing.T) {
 		return err == nil && d.Secret[15] == '2'
 	})
 }
+
+// TestAChangeDuringTheStart: what changes while it is read for the first time is read again.
+func TestAChangeDuringTheStart(t *testing.T) {
+	w := newWorld(t)
+	w.write("server.yaml", []byte(w.config()))
+	opts := RunOptions{Options: w.options(), StateFile: filepath.Join(w.dir, "state.json"), WatchInterval: 10 * time.Millisecond}
+	renew := sync.OnceFunc(func() { w.write("wrap-key", newKeyOf('2')) })
+	opts.Fingerprint = func([wrapKeySize]byte) string {
+		renew() // the first secret has been read
+		return "fingerprint"
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, filepath.Join(w.dir, "server.yaml"), opts) }()
+	p := &process{state: opts.StateFile}
+	s := p.waitForState(t, func(s *State) bool { return s.PID != 0 })
+	waitUntil(t, "the new key is released", func() bool {
+		d, err := provision(t, &sgxsim.Enclave{Quoter: w.platform.Quoter(w.identity), Servers: s.Listen, CA: w.ca})
+		return err == nil && d.Secret[15] == '2'
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
