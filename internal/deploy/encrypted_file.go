@@ -70,7 +70,7 @@ func encryptFile(ctx context.Context, spec EncryptSpec) (EncryptedFile, error) {
 	}
 	defer func() { _ = in.Close() }()
 	opts := protectedfile.WriterOptions{
-		Path: spec.EnclavePath, Format: spec.Format, Jobs: spec.Jobs, Progress: spec.Progress, Size: size, Digest: spec.Digest,
+		Path: spec.EnclavePath, Format: spec.Format, Jobs: fileJobs(spec.Jobs), Progress: spec.Progress, Size: size, Digest: spec.Digest,
 	}
 	if spec.CreateDirs {
 		if err := os.MkdirAll(filepath.Dir(spec.Destination), 0o755); err != nil { //nolint:gosec // What lies there is encrypted.
@@ -79,7 +79,13 @@ func encryptFile(ctx context.Context, spec EncryptSpec) (EncryptedFile, error) {
 	}
 	var sum protectedfile.Summary
 	err = publish(in, spec.Destination, mode, func(out *flushing) error {
-		var err error
+		encrypted, err := protectedfile.FileSize(size)
+		if err != nil {
+			return err
+		}
+		if err := out.reserve(encrypted); err != nil {
+			return err
+		}
 		if f, ok := in.(*os.File); ok && spec.Reproducible {
 			sum, err = protectedfile.EncryptReproducible(ctx, out, f, size, spec.Key, opts)
 		} else {
@@ -195,6 +201,7 @@ type DecryptSpec struct {
 // node has been authenticated, with the mode bits of the source less the access
 // of others: a protected file may lie about, its plaintext may not.
 func DecryptFile(ctx context.Context, spec DecryptSpec) (protectedfile.Report, error) {
+	spec.Options.Jobs = fileJobs(spec.Options.Jobs)
 	var report protectedfile.Report
 	err := withProtected(spec.Source, spec.Key, spec.Options, func(in *os.File, r *protectedfile.Reader) error {
 		info, err := in.Stat()
@@ -203,7 +210,12 @@ func DecryptFile(ctx context.Context, spec DecryptSpec) (protectedfile.Report, e
 		}
 		report = r.Report()
 		mode := info.Mode().Perm()&^0o007 | 0o600
-		return publish(in, spec.Destination, mode, func(out *flushing) error { return r.Decrypt(ctx, out) })
+		return publish(in, spec.Destination, mode, func(out *flushing) error {
+			if err := out.reserve(r.Size()); err != nil {
+				return err
+			}
+			return r.Decrypt(ctx, out)
+		})
 	})
 	if err != nil {
 		return protectedfile.Report{}, fmt.Errorf("decrypt %s: %w", spec.Source, err)

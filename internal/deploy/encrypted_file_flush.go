@@ -1,12 +1,23 @@
 package deploy
 
 import (
+	"fmt"
 	"os"
+	"runtime"
 	"sync/atomic"
 )
 
 // flushEvery is the number of bytes after which the device is told to start.
-const flushEvery = 16 << 20
+const flushEvery = 8 << 20
+
+// fileJobs is the number of goroutines when the caller leaves it open: one more
+// than there are cores, since only one at a time can write to a file.
+func fileJobs(jobs int) int {
+	if jobs == 0 {
+		return runtime.GOMAXPROCS(0) + 1
+	}
+	return jobs
+}
 
 // flushing is a file whose content goes to the device while it is being
 // written, instead of all of it when it is synced at the end: the processor and
@@ -15,6 +26,22 @@ type flushing struct {
 	*os.File
 
 	written atomic.Int64
+}
+
+// reserveFrom is the size in bytes from which on space is reserved.
+const reserveFrom = 1 << 20
+
+// reserve makes the file size bytes long and finds it the space, if the system
+// can do that: a device that is too small is noticed at once, and writing in no
+// order costs less in a file that has its blocks.
+func (f *flushing) reserve(size int64) error {
+	if size < reserveFrom {
+		return nil
+	}
+	if err := reserveSpace(f.File, size); err != nil {
+		return fmt.Errorf("reserve %d bytes: %w", size, err)
+	}
+	return nil
 }
 
 func (f *flushing) WriteAt(p []byte, off int64) (int, error) {

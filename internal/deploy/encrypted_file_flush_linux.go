@@ -3,6 +3,7 @@
 package deploy
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -21,4 +22,24 @@ func startWriteback(f *os.File) {
 	_ = conn.Control(func(fd uintptr) {
 		_ = syscall.SyncFileRange(int(fd), 0, 0, syncFileRangeWrite)
 	})
+}
+
+// reserveSpace is fallocate(2). That a file system does not know it is no error.
+func reserveSpace(f *os.File, size int64) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := conn.Control(func(fd uintptr) {
+		failed = syscall.Fallocate(int(fd), 0, 0, size)
+	}); err != nil {
+		return err
+	}
+	switch {
+	case errors.Is(failed, syscall.ENOSPC), errors.Is(failed, syscall.EDQUOT), errors.Is(failed, syscall.EFBIG):
+		return failed
+	default:
+		return nil
+	}
 }

@@ -91,8 +91,17 @@ func (spec *RewrapSpec) reencrypt(ctx context.Context, path string) error {
 			return err
 		}
 		defer out.Abort()
-		opts := protectedfile.WriterOptions{Jobs: spec.Jobs, Progress: spec.Progress}
-		if _, err := protectedfile.Reencrypt(ctx, &flushing{File: out.File}, r, spec.NewKey, opts); err != nil {
+		// Nodes left over behind the old file do not come along.
+		size, err := protectedfile.FileSize(r.Size())
+		if err != nil {
+			return err
+		}
+		file := &flushing{File: out.File}
+		if err := file.reserve(size); err != nil {
+			return err
+		}
+		opts := protectedfile.WriterOptions{Jobs: fileJobs(spec.Jobs), Progress: spec.Progress}
+		if _, err := protectedfile.Reencrypt(ctx, file, r, spec.NewKey, opts); err != nil {
 			return err
 		}
 		return out.Commit()
