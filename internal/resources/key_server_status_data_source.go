@@ -135,26 +135,49 @@ func (d *keyServerStatusDataSource) Schema(_ context.Context, _ datasource.Schem
 	}
 }
 
-// dataAttribute is the attribute of a resource as one of a data source, which
-// has no plan.
+// dataAttribute is the attribute of a resource as one of a data source, so that
+// a resource's machine can be given as it is. There is no plan, and no secret:
+// the arguments of a data source are kept in the state. What goes together was
+// checked with the resource.
 func dataAttribute(a rschema.Attribute) schema.Attribute {
 	switch a := a.(type) {
 	case rschema.StringAttribute:
-		return schema.StringAttribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional, Sensitive: a.Sensitive, Validators: a.Validators}
+		if a.WriteOnly {
+			return schema.StringAttribute{
+				MarkdownDescription: "Not here, where it would be kept in the state: have the key in the SSH agent, or name its file.",
+				Optional:            true, Sensitive: true, Validators: []validator.String{noSecret{}},
+			}
+		}
+		return schema.StringAttribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional, Sensitive: a.Sensitive}
 	case rschema.BoolAttribute:
-		return schema.BoolAttribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional, Validators: a.Validators}
+		return schema.BoolAttribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional}
 	case rschema.Int64Attribute:
-		return schema.Int64Attribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional, Validators: a.Validators}
+		return schema.Int64Attribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional}
 	case rschema.ListAttribute:
-		return schema.ListAttribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional, ElementType: a.ElementType, Validators: a.Validators}
+		return schema.ListAttribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional, ElementType: a.ElementType}
 	case rschema.SingleNestedAttribute:
 		nested := make(map[string]schema.Attribute, len(a.Attributes))
 		for name, inner := range a.Attributes {
 			nested[name] = dataAttribute(inner)
 		}
-		return schema.SingleNestedAttribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional, Attributes: nested, Validators: a.Validators}
+		return schema.SingleNestedAttribute{MarkdownDescription: a.MarkdownDescription, Required: a.Required, Optional: a.Optional, Attributes: nested}
 	default:
 		panic(fmt.Sprintf("an attribute of a machine has the type %T, which has no counterpart yet", a)) // every test of a schema finds it
+	}
+}
+
+// noSecret refuses any value, without repeating it.
+type noSecret struct{}
+
+func (noSecret) Description(context.Context) string {
+	return "value must be null: the arguments of a data source are kept in the state"
+}
+
+func (v noSecret) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (v noSecret) ValidateString(ctx context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	if !req.ConfigValue.IsNull() {
+		resp.Diagnostics.AddAttributeError(req.Path, "Secret in a data source", sentence(v.Description(ctx)))
 	}
 }
 
@@ -239,7 +262,7 @@ func (m *keyServerStatusModel) ask(ctx context.Context, diags *diag.Diagnostics)
 	x, err := h.open(ctx)
 	if err != nil {
 		// No answer is an answer here.
-		return deploy.KeyServerAnswer{State: deploy.KeyServerUnreachable, Reason: err.Error()}, nil //nolint:nilerr // As said.
+		return deploy.KeyServerAnswer{State: deploy.KeyServerUnreachable, Reason: err.Error()}, nil
 	}
 	defer func() { _ = x.Close() }()
 	name := m.ContainerName.ValueString()
@@ -271,7 +294,7 @@ func (m *keyServerStatusModel) set(ctx context.Context, a deploy.KeyServerAnswer
 	if s == nil {
 		return
 	}
-	count := func(n uint64) types.Int64 { return types.Int64Value(int64(min(n, 1<<62))) } //nolint:gosec // G115: it is bounded.
+	count := func(n uint64) types.Int64 { return types.Int64Value(int64(min(n, 1<<62))) }
 	m.Version, m.ConfigSHA256 = types.StringValue(s.Version), types.StringValue(s.Configuration.SHA256)
 	m.Started = types.StringValue(s.Started.Format(time.RFC3339))
 	m.Released, m.Refused, m.ConnectionsOpen = count(s.Releases), count(s.Refusals), types.Int64Value(int64(s.ConnectionsOpen))

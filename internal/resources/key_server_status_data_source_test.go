@@ -19,18 +19,18 @@ func TestKeyServerStatus(t *testing.T) {
 	f := newKeyServerFixture(t)
 	admin := testhost.FreeAddress(t)
 	f.further = fmt.Sprintf("  admin = { listen = %q }", admin)
-	inDirectory := fmt.Sprintf(`
+	inDirectory := `
 data "cc_key_server_status" "test" {
   host      = cc_key_server.test.host
   directory = cc_key_server.test.id
 }
-`)
-	listener := fmt.Sprintf(`
+`
+	listener := `
 data "cc_key_server_status" "test" {
   admin   = { address = cc_key_server.test.admin_address }
   timeout = "20s"
 }
-`)
+`
 	ready := resource.ComposeAggregateTestCheckFunc(
 		resource.TestCheckResourceAttr(statusAddr, "state", "ready"),
 		resource.TestCheckNoResourceAttr(statusAddr, "reason"),

@@ -278,7 +278,7 @@ func TestUnplugged(t *testing.T) {
 		if i < ofImage {
 			total, gone, part, parts = withImage, image, i, ofImage
 		}
-		limit := max(1, int64((float64(part)+rand.Float64())/float64(parts)*float64(total))) //nolint:gosec // G404: a moment is no secret.
+		limit := max(1, int64((float64(part)+rand.Float64())/float64(parts)*float64(total)))
 		for ; ; limit = limit * 4 / 5 {
 			u.reset(gone)
 			u.cable.mend(limit)
