@@ -13,6 +13,7 @@ import (
 
 func TestParsePolicy(t *testing.T) {
 	digits := func(pair string, n int) string { return strings.Repeat(pair, n) }
+	enclave := "mr_enclave: [" + digits("ab", 32) + "]\n"
 	number := func(n uint16) *uint16 { return &n }
 	var configID [64]byte
 	var extProdID, familyID [16]byte
@@ -26,7 +27,9 @@ func TestParsePolicy(t *testing.T) {
 		name, text string
 		want       dcap.Policy
 	}{
-		{"nothing", "{}", dcap.Policy{}},
+		{"an enclave", enclave + "tcb: { accept: [UpToDate] }", dcap.Policy{
+			MRENCLAVE: [][32]byte{[32]byte([]byte(digits("\xab", 32)))}, AcceptStatuses: []dcap.Status{dcap.StatusUpToDate},
+		}},
 		{"everything", `
 mr_enclave: [` + digits("ab", 32) + `]
 mr_signer: [` + digits("CD", 32) + `]
@@ -39,7 +42,7 @@ tcb:
   min_evaluation_number: 17
   fmspc: [00606a000000]
   deny_fmspc: ["00906ED50000"]
-  allow_tcb_info_v2: true
+allow_tcb_info_v2: true
 max_age: 168h
 config_id: ` + digits("cc", 64) + `
 min_config_svn: 3
@@ -70,29 +73,21 @@ allow_debug: true
 	}
 }
 
+// TestParsePolicyRefuses has what is a policy file's own; the conditions themselves are a rule's.
 func TestParsePolicyRefuses(t *testing.T) {
+	good := "mr_enclave: [" + strings.Repeat("ab", 32) + "]\ntcb: { accept: [UpToDate] }\n"
 	for _, tt := range []struct{ text, want string }{
+		{"{}", "policy: has neither mr_enclave nor mr_signer"},
+		{"{}", "policy.tcb.accept: is empty; list statuses"},
 		{"tcb: { acept: [] }", "acept"},
-		{"tcb: { accept: [Revoked] }", "tcb.accept: Revoked cannot be accepted"},
-		{"tcb: { accept: [uptodate] }", `tcb.accept: parse TCB status: found "uptodate"`},
-		{"tcb: { accept_advisories: [SA-00615] }", `tcb.accept_advisories: found "SA-00615", want an id like INTEL-SA-00615`},
-		{"tcb: { status_advisories: { Revoked: [] } }", "tcb.status_advisories: Revoked cannot be accepted"},
-		{"tcb: { status_advisories: { Fine: [] } }", `tcb.status_advisories: parse TCB status: found "Fine"`},
-		{"tcb: { status_advisories: { UpToDate: [x] } }", `tcb.status_advisories.UpToDate: found "x"`},
-		{"tcb: { fmspc: [x] }", `tcb.fmspc: read FMSPC "x": want 12 hex digits`},
-		{"tcb: { deny_fmspc: [x] }", `tcb.deny_fmspc: read FMSPC "x"`},
-		{"mr_enclave: [ab]", `mr_enclave: found "ab", want 64 hex digits`},
-		{"mr_signer: [ab]", `mr_signer: found "ab"`},
-		{"max_age: 0s", `max_age: found "0s", want a duration like 168h`},
-		{"config_id: ab", `config_id: found "ab", want 128 hex digits`},
-		{"isv_ext_prod_id: xx", `isv_ext_prod_id: found "xx", want 32 hex digits`},
-		{"isv_family_id: ab", `isv_family_id: found "ab", want 32 hex digits`},
-		{"min_config_svn: 65536", "65536"},
-		{"attributes: { flags: 0x7, flags_mask: 0x6 }", "attributes: flags 0x7 has bits that flags_mask 0x6 leaves out"},
-		{"attributes: { xfrm: 1 }", "attributes: xfrm 0x1 has bits that xfrm_mask 0x0 leaves out"},
-		{"misc_select: { value: 1 }", "misc_select: value 0x1 has bits that mask 0x0 leaves out"},
-		{"report_data: 0x", `report_data: found "0x", want at most 128 hex digits`},
-		{"report_data: " + strings.Repeat("ab", 65), "report_data: found"},
+		{good + "name: r", "name, secret and server_name are a rule's, and no conditions on a quote: leave them out"},
+		{good + "secret: s", "name, secret and server_name are a rule's"},
+		{good + "server_name: [x]", "name, secret and server_name are a rule's"},
+		{good + "max_age: 0s", `duration "0s" is not positive`},
+		{good + "config_id: ab", `policy.config_id: "ab" is not that; write 128 hex digits`},
+		{good + "min_config_svn: 65536", "65536"},
+		{good + "report_data: 0x", `policy.report_data: found "0x", want at most 128 hex digits`},
+		{good + "report_data: " + strings.Repeat("ab", 65), "policy.report_data: found"},
 	} {
 		if p, err := parsePolicy([]byte(tt.text)); p != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want %s", tt.text, err, tt.want)

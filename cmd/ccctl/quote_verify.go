@@ -33,16 +33,10 @@ A policy file holds the conditions of one rule of the key server:
     accept: [UpToDate, SWHardeningNeeded]   # Ice Lake has no better status than the second,
     accept_advisories: [INTEL-SA-00615]     # with this advisory, which asks for hardened software
     min_evaluation_number: 17
-  max_age: 168h                     # of TCB info and QE identity
-  allow_debug: false
-
-and, of what a rule does not have:
-
-  tcb:
     status_advisories: { UpToDate: [INTEL-SA-01153] }   # put up with under that status alone
-    allow_tcb_info_v2: false        # of API version 3, which lists no advisories
     fmspc: [<12 hex digits>]        # the only families of platforms
     deny_fmspc: [<12 hex digits>]
+  allow_debug: false
   config_id: <128 hex digits>       # of enclaves with key separation and sharing (KSS)
   min_config_svn: 0
   isv_ext_prod_id: <32 hex digits>
@@ -50,7 +44,12 @@ and, of what a rule does not have:
   attributes:                       # wanted bits, under their masks
     { flags: 0x4, flags_mask: 0x6, xfrm: 0x3, xfrm_mask: 0x3 }
   misc_select: { value: 0, mask: 0xffffffff }
+
+and of what a rule takes from elsewhere:
+
+  max_age: 168h                     # of TCB info and QE identity
   report_data: <hex digits>         # its beginning; the rest is zero
+  allow_tcb_info_v2: false          # of API version 3, which lists no advisories
 
 Exit codes: 0 genuine (and wanted), 3 not a quote of version 3, 4 not genuine,
 5 genuine but refused, 6 no collateral.`,

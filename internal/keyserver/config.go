@@ -116,6 +116,15 @@ type RuleConfig struct {
 	// ServerName lists names the enclave may have asked for (SNI); absent: any, or none.
 	ServerName []string  `yaml:"server_name,omitempty"`
 	TCB        TCBConfig `yaml:"tcb"`
+	// ConfigID (128 hex digits), MinConfigSVN, ISVExtProdID and ISVFamilyID (32 hex digits) are what enclaves with key
+	// separation and sharing (KSS) say of themselves beside.
+	ConfigID     string  `yaml:"config_id,omitempty"`
+	MinConfigSVN *uint16 `yaml:"min_config_svn,omitempty"`
+	ISVExtProdID string  `yaml:"isv_ext_prod_id,omitempty"`
+	ISVFamilyID  string  `yaml:"isv_family_id,omitempty"`
+	// Attributes and MiscSelect are compared under their masks.
+	Attributes AttributesConfig `yaml:"attributes,omitempty"`
+	MiscSelect MiscSelectConfig `yaml:"misc_select,omitempty"`
 	// AllowDebug accepts debug enclaves, whose memory the host can read.
 	AllowDebug bool   `yaml:"allow_debug,omitempty"`
 	Secret     string `yaml:"secret"`
@@ -127,8 +136,27 @@ type TCBConfig struct {
 	Accept []string `yaml:"accept"`
 	// AcceptAdvisories lists security advisories that may be open on the platform.
 	AcceptAdvisories []string `yaml:"accept_advisories,omitempty"`
+	// StatusAdvisories lists, by status, advisories that may be open under that status alone.
+	StatusAdvisories map[string][]string `yaml:"status_advisories,omitempty"`
 	// MinEvaluationNumber is the smallest tcbEvaluationDataNumber: which TCB recoveries the verdict must know of.
 	MinEvaluationNumber uint32 `yaml:"min_evaluation_number,omitempty"`
+	// FMSPC, if any, are the only families of platforms, 12 hex digits each; DenyFMSPC are refused in any case.
+	FMSPC     []string `yaml:"fmspc,omitempty"`
+	DenyFMSPC []string `yaml:"deny_fmspc,omitempty"`
+}
+
+// AttributesConfig are bits of an enclave's ATTRIBUTES, and which of them count.
+type AttributesConfig struct {
+	Flags     uint64 `yaml:"flags,omitempty"`
+	FlagsMask uint64 `yaml:"flags_mask,omitempty"`
+	XFRM      uint64 `yaml:"xfrm,omitempty"`
+	XFRMMask  uint64 `yaml:"xfrm_mask,omitempty"`
+}
+
+// MiscSelectConfig are bits of an enclave's MISCSELECT, and which of them count.
+type MiscSelectConfig struct {
+	Value uint32 `yaml:"value,omitempty"`
+	Mask  uint32 `yaml:"mask,omitempty"`
 }
 
 // AuditConfig is the audit log. With one, nothing is released without its entry on the device.

@@ -1,12 +1,18 @@
 package keyserver
 
 import (
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/quote"
 )
 
 // Rules are the rules of a configuration, ready to be asked. They may be used by several goroutines at once.
@@ -35,37 +41,196 @@ func NewRules(c *Config) (*Rules, error) {
 }
 
 func compile(c *RuleConfig, maxAge time.Duration) (rule, error) {
-	r := rule{name: c.Name, secret: c.Secret, policy: dcap.Policy{
-		AcceptAdvisories:    slices.Clone(c.TCB.AcceptAdvisories),
-		MinEvaluationNumber: c.TCB.MinEvaluationNumber,
-		MaxCollateralAge:    maxAge,
-		ISVProdID:           c.ISVProdID,
-		MinISVSVN:           c.MinISVSVN,
-		AllowDebug:          c.AllowDebug,
-	}}
+	policy, problems := c.Policy()
+	if len(problems) > 0 {
+		return rule{}, errors.New(problems[0].String())
+	}
+	policy.MaxCollateralAge = maxAge
+	r := rule{name: c.Name, secret: c.Secret, policy: *policy}
 	for _, name := range c.ServerName {
 		r.serverNames = append(r.serverNames, canonicalName(name))
 	}
-	for _, word := range c.TCB.Accept {
-		status, err := dcap.ParseStatus(word)
-		if err != nil {
-			return rule{}, err
+	return r, nil
+}
+
+// Policy returns the rule's conditions on enclave and platform as a policy, or everything that is wrong with them. Name,
+// secret and server names are none of it.
+func (r *RuleConfig) Policy() (*dcap.Policy, []Problem) {
+	var k checker
+	p := r.read(&k, "policy")
+	if len(k.problems) > 0 {
+		return nil, k.problems
+	}
+	return p, nil
+}
+
+// read checks the conditions and compiles them, as far as they are good.
+func (r *RuleConfig) read(k *checker, field string) *dcap.Policy {
+	p := &dcap.Policy{
+		ISVProdID: r.ISVProdID, MinISVSVN: r.MinISVSVN, MinConfigSVN: r.MinConfigSVN, AllowDebug: r.AllowDebug,
+		Attributes:     quote.Attributes{Flags: r.Attributes.Flags, XFRM: r.Attributes.XFRM},
+		AttributesMask: quote.Attributes{Flags: r.Attributes.FlagsMask, XFRM: r.Attributes.XFRMMask},
+		MiscSelect:     r.MiscSelect.Value, MiscSelectMask: r.MiscSelect.Mask,
+	}
+	r.measurements(k, field, p)
+	r.TCB.read(k, field+".tcb", p)
+	for _, f := range []struct {
+		name, digits string
+		size         int
+		set          func([]byte)
+	}{
+		{"config_id", r.ConfigID, 64, func(b []byte) { p.ConfigID = (*[64]byte)(b) }},
+		{"isv_ext_prod_id", r.ISVExtProdID, 16, func(b []byte) { p.ISVExtProdID = (*[16]byte)(b) }},
+		{"isv_family_id", r.ISVFamilyID, 16, func(b []byte) { p.ISVFamilyID = (*[16]byte)(b) }},
+	} {
+		if f.digits == "" {
+			continue
 		}
-		r.policy.AcceptStatuses = append(r.policy.AcceptStatuses, status)
+		raw, err := hex.DecodeString(f.digits)
+		if err != nil || len(raw) != f.size {
+			k.add(field+"."+f.name, fmt.Sprintf("write %d hex digits", 2*f.size), "%q is not that", f.digits)
+			continue
+		}
+		f.set(raw)
+	}
+	for _, f := range []struct {
+		name       string
+		bits, mask uint64
+	}{
+		{"attributes.flags", r.Attributes.Flags, r.Attributes.FlagsMask},
+		{"attributes.xfrm", r.Attributes.XFRM, r.Attributes.XFRMMask},
+		{"misc_select.value", uint64(r.MiscSelect.Value), uint64(r.MiscSelect.Mask)},
+	} {
+		if f.bits&^f.mask != 0 {
+			k.add(field+"."+f.name, "set them in the mask too, or clear them", "%#x has bits that its mask, %#x, leaves out, so that no enclave would match", f.bits, f.mask)
+		}
+	}
+	return p
+}
+
+func (r *RuleConfig) measurements(k *checker, field string, p *dcap.Policy) {
+	if len(r.MREnclave) == 0 && len(r.MRSigner) == 0 {
+		k.add(field, "give mr_enclave, mr_signer, or both ('ccctl sigstruct inspect FILE --as-policy' reads them from Gramine's .sig file)",
+			"has neither mr_enclave nor mr_signer, so it would release to anyone's enclave")
 	}
 	for _, list := range []struct {
-		from []string
-		to   *[][32]byte
-	}{{c.MREnclave, &r.policy.MRENCLAVE}, {c.MRSigner, &r.policy.MRSIGNER}} {
-		for _, text := range list.from {
+		name   string
+		values []string
+		to     *[][32]byte
+	}{{"mr_enclave", r.MREnclave, &p.MRENCLAVE}, {"mr_signer", r.MRSigner, &p.MRSIGNER}} {
+		seen := map[[32]byte]int{}
+		for j, text := range list.values {
+			at := fmt.Sprintf("%s.%s[%d]", field, list.name, j)
 			m, err := parseMeasurement(text)
 			if err != nil {
-				return rule{}, err
+				k.add(at, "write 64 hex digits", "%v", err)
+				continue
 			}
+			if m == [32]byte{} {
+				k.add(at, "put the enclave's own measurement here", "is all zeros, which no enclave has")
+			}
+			if first, twice := seen[m]; twice {
+				k.add(at, "remove one", "is the same as %s[%d]", list.name, first)
+			}
+			seen[m] = j
 			*list.to = append(*list.to, m)
 		}
 	}
-	return r, nil
+	if len(r.MREnclave) == 0 && len(r.MRSigner) > 0 {
+		const remedy = "a signer's key signs many enclaves and their old versions: say which product and from which version on, or give mr_enclave"
+		if r.ISVProdID == nil {
+			k.add(field+".isv_prod_id", remedy, "is missing")
+		}
+		if r.MinISVSVN == nil {
+			k.add(field+".min_isv_svn", remedy, "is missing")
+		}
+	}
+}
+
+// parseMeasurement reads 64 hex digits of either case.
+func parseMeasurement(text string) (m [32]byte, err error) {
+	if len(text) != hex.EncodedLen(len(m)) {
+		return m, fmt.Errorf("has %d characters", len(text))
+	}
+	if _, err := hex.Decode(m[:], []byte(text)); err != nil {
+		return [32]byte{}, fmt.Errorf("%q is not hexadecimal", text)
+	}
+	return m, nil
+}
+
+var advisoryPattern = regexp.MustCompile(`^INTEL-[A-Z]+-[0-9]+$`)
+
+// read checks and compiles the conditions on the platform.
+func (c *TCBConfig) read(k *checker, field string, p *dcap.Policy) {
+	p.MinEvaluationNumber = c.MinEvaluationNumber
+	if len(c.Accept) == 0 {
+		k.add(field+".accept", "list statuses, for example [UpToDate, SWHardeningNeeded]; the Ice Lake machines of Alibaba Cloud's "+
+			"g7t, c7t and r7t families are at best SWHardeningNeeded with INTEL-SA-00615", "is empty")
+	}
+	for i, word := range c.Accept {
+		at := fmt.Sprintf("%s.accept[%d]", field, i)
+		if status, ok := k.status(at, word); ok {
+			p.AcceptStatuses = append(p.AcceptStatuses, status)
+		}
+		if slices.Contains(c.Accept[:i], word) {
+			k.add(at, "remove one", "%q is listed twice", word)
+		}
+	}
+	k.advisories(field+".accept_advisories", c.AcceptAdvisories)
+	p.AcceptAdvisories = slices.Clone(c.AcceptAdvisories)
+	for _, word := range slices.Sorted(maps.Keys(c.StatusAdvisories)) {
+		at := fmt.Sprintf("%s.status_advisories.%s", field, word)
+		if status, ok := k.status(at, word); ok {
+			k.advisories(at, c.StatusAdvisories[word])
+			if p.StatusAdvisories == nil {
+				p.StatusAdvisories = map[dcap.Status][]string{}
+			}
+			p.StatusAdvisories[status] = slices.Clone(c.StatusAdvisories[word])
+		}
+	}
+	for _, list := range []struct {
+		name string
+		from []string
+		to   *[]dcap.FMSPC
+	}{{"fmspc", c.FMSPC, &p.FMSPCs}, {"deny_fmspc", c.DenyFMSPC, &p.DenyFMSPCs}} {
+		for i, digits := range list.from {
+			fmspc, err := pccs.ParseFMSPC(digits)
+			if err != nil {
+				k.add(fmt.Sprintf("%s.%s[%d]", field, list.name, i), "write 12 hex digits, as 'ccctl quote inspect' shows them", "%q is not a family of platforms", digits)
+				continue
+			}
+			*list.to = append(*list.to, fmspc)
+		}
+	}
+}
+
+// status reads a TCB status that can be accepted.
+func (k *checker) status(field, word string) (dcap.Status, bool) {
+	status, err := dcap.ParseStatus(word)
+	switch {
+	case err != nil:
+		var words []string
+		for _, s := range dcap.Statuses() {
+			if s != dcap.StatusRevoked {
+				words = append(words, string(s))
+			}
+		}
+		k.add(field, "write one of "+strings.Join(words, ", "), "%q is not a TCB status", word)
+	case status == dcap.StatusRevoked:
+		k.add(field, "remove it; no setting accepts a revoked platform", "%q cannot be accepted", word)
+	default:
+		return status, true
+	}
+	return "", false
+}
+
+// advisories refuses what would never match: a misspelt id.
+func (k *checker) advisories(field string, ids []string) {
+	for i, id := range ids {
+		if !advisoryPattern.MatchString(id) {
+			k.add(fmt.Sprintf("%s[%d]", field, i), "write it as INTEL-SA-00615", "%q is not an advisory", id)
+		}
+	}
 }
 
 // canonicalName is a host name in the form in which names are compared: DNS ignores case and a final dot.

@@ -22,6 +22,7 @@ func goodVerdict() *dcap.Verdict {
 	}
 	v.Report.MRENCLAVE[0], v.Report.MRSIGNER[0] = 0xe1, 0x51
 	v.Report.ISVProdID, v.Report.ISVSVN = 7, 3
+	v.PCK.FMSPC = dcap.FMSPC{0, 0x60, 0x6a}
 	v.Report.Attributes.Flags = quote.FlagInit | quote.FlagMode64Bit
 	return v
 }
@@ -75,6 +76,17 @@ func TestConditions(t *testing.T) {
 		{name: "status", conditions: enclaveE1 + ", tcb: { accept: [UpToDate], accept_advisories: [INTEL-SA-00615] }", failed: []string{"tcb_status"}},
 		{name: "advisory", conditions: enclaveE1 + ", tcb: { accept: [SWHardeningNeeded] }", failed: []string{"tcb_advisories"}},
 		{name: "another advisory", conditions: enclaveE1 + ", " + hardened, change: func(v *dcap.Verdict) { v.Advisories = append(v.Advisories, "INTEL-SA-99999") }, failed: []string{"tcb_advisories"}},
+		{name: "advisory of its status", conditions: enclaveE1 + ", tcb: { accept: [SWHardeningNeeded], status_advisories: { SWHardeningNeeded: [INTEL-SA-00615] } }"},
+		{name: "advisory of another status", conditions: enclaveE1 + ", tcb: { accept: [SWHardeningNeeded], status_advisories: { UpToDate: [INTEL-SA-00615] } }", failed: []string{"tcb_advisories"}},
+		{name: "family", conditions: enclaveE1 + ", " + strings.Replace(hardened, " }", ", fmspc: [000000000000, 00606A000000] }", 1)},
+		{name: "another family", conditions: enclaveE1 + ", " + strings.Replace(hardened, " }", ", fmspc: [00606A000000] }", 1), change: func(v *dcap.Verdict) { v.PCK.FMSPC[5] = 1 }, failed: []string{"fmspc"}},
+		{name: "denied family", conditions: enclaveE1 + ", " + strings.Replace(hardened, " }", ", deny_fmspc: [00606A000000] }", 1), failed: []string{"fmspc"}},
+		{name: "configuration", conditions: enclaveE1 + ", config_id: '" + strings.Repeat("00", 64) + "', min_config_svn: 0, isv_ext_prod_id: '" + strings.Repeat("00", 16) + "', isv_family_id: '" + strings.Repeat("00", 16) + "', " + hardened},
+		{name: "another configuration", conditions: enclaveE1 + ", config_id: '01" + strings.Repeat("00", 63) + "', min_config_svn: 1, isv_ext_prod_id: '01" + strings.Repeat("00", 15) + "', isv_family_id: '02" + strings.Repeat("00", 15) + "', " + hardened,
+			failed: []string{"config_id", "config_svn", "isv_ext_prod_id", "isv_family_id"}},
+		{name: "attributes", conditions: enclaveE1 + ", attributes: { flags: 0x4, flags_mask: 0x6, xfrm_mask: 0x4 }, misc_select: { mask: 1 }, " + hardened},
+		{name: "other attributes", conditions: enclaveE1 + ", attributes: { flags: 0x80, flags_mask: 0x80 }, misc_select: { value: 1, mask: 1 }, " + hardened, failed: []string{"attributes", "misc_select"}},
+		{name: "another XFRM", conditions: enclaveE1 + ", attributes: { xfrm: 0x4, xfrm_mask: 0x4 }, " + hardened, failed: []string{"attributes"}},
 		{name: "evaluation number", conditions: enclaveE1 + ", " + strings.Replace(hardened, " }", ", min_evaluation_number: 18 }", 1), failed: []string{"tcb_evaluation_data_number"}},
 		{name: "old collateral", conditions: enclaveE1 + ", " + hardened, change: func(v *dcap.Verdict) { v.TCBInfoIssued = v.At.Add(-169 * time.Hour) }, failed: []string{"collateral_age"}},
 		{name: "TCB info without advisories", conditions: enclaveE1 + ", " + hardened, change: func(v *dcap.Verdict) { v.TCBInfoVersion = 2 }, failed: []string{"tcb_info_version"}},

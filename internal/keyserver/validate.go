@@ -1,7 +1,6 @@
 package keyserver
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -195,99 +194,18 @@ func (k *checker) rules(rules []RuleConfig, secrets []SecretConfig) {
 		r := &rules[i]
 		field := fmt.Sprintf("rules[%d]", i)
 		k.name(field+".name", r.Name, seen)
-		k.measurements(field, r)
+		r.read(k, field)
 		for j, name := range r.ServerName {
 			if name == "" || strings.ContainsAny(name, " */:") && net.ParseIP(name) == nil {
 				k.add(fmt.Sprintf("%s.server_name[%d]", field, j), "write one host name as the enclave's SECRET_PROVISION_SERVERS has it, without port", "%q is not a host name", name)
 			}
 		}
-		k.tcb(field+".tcb", &r.TCB)
 		switch {
 		case r.Secret == "":
 			k.add(field+".secret", "name one of secrets", "is missing")
 		case len(secrets) == 0: // said already
 		case !slices.ContainsFunc(secrets, func(s SecretConfig) bool { return s.Name == r.Secret }):
 			k.add(field+".secret", "name one of secrets", "%q is not among secrets", r.Secret)
-		}
-	}
-}
-
-func (k *checker) measurements(field string, r *RuleConfig) {
-	if len(r.MREnclave) == 0 && len(r.MRSigner) == 0 {
-		k.add(field, "give mr_enclave, mr_signer, or both ('ccctl sigstruct inspect FILE --as-policy' reads them from Gramine's .sig file)",
-			"has neither mr_enclave nor mr_signer, so it would release to anyone's enclave")
-	}
-	for _, list := range []struct {
-		name   string
-		values []string
-	}{{"mr_enclave", r.MREnclave}, {"mr_signer", r.MRSigner}} {
-		seen := map[[32]byte]int{}
-		for j, text := range list.values {
-			at := fmt.Sprintf("%s.%s[%d]", field, list.name, j)
-			m, err := parseMeasurement(text)
-			if err != nil {
-				k.add(at, "write 64 hex digits", "%v", err)
-				continue
-			}
-			if m == [32]byte{} {
-				k.add(at, "put the enclave's own measurement here", "is all zeros, which no enclave has")
-			}
-			if first, twice := seen[m]; twice {
-				k.add(at, "remove one", "is the same as %s[%d]", list.name, first)
-			}
-			seen[m] = j
-		}
-	}
-	if len(r.MREnclave) == 0 && len(r.MRSigner) > 0 {
-		const remedy = "a signer's key signs many enclaves and their old versions: say which product and from which version on, or give mr_enclave"
-		if r.ISVProdID == nil {
-			k.add(field+".isv_prod_id", remedy, "is missing")
-		}
-		if r.MinISVSVN == nil {
-			k.add(field+".min_isv_svn", remedy, "is missing")
-		}
-	}
-}
-
-// parseMeasurement reads 64 hex digits of either case.
-func parseMeasurement(text string) (m [32]byte, err error) {
-	if len(text) != hex.EncodedLen(len(m)) {
-		return m, fmt.Errorf("has %d characters", len(text))
-	}
-	if _, err := hex.Decode(m[:], []byte(text)); err != nil {
-		return [32]byte{}, fmt.Errorf("%q is not hexadecimal", text)
-	}
-	return m, nil
-}
-
-var advisoryPattern = regexp.MustCompile(`^INTEL-SA-[0-9]{5}$`)
-
-func (k *checker) tcb(field string, c *TCBConfig) {
-	if len(c.Accept) == 0 {
-		k.add(field+".accept", "list statuses, for example [UpToDate, SWHardeningNeeded]; the Ice Lake machines of Alibaba Cloud's "+
-			"g7t, c7t and r7t families are at best SWHardeningNeeded with INTEL-SA-00615", "is empty")
-	}
-	for i, word := range c.Accept {
-		at := fmt.Sprintf("%s.accept[%d]", field, i)
-		status, err := dcap.ParseStatus(word)
-		switch {
-		case err != nil:
-			words := make([]string, 0, len(dcap.Statuses()))
-			for _, s := range dcap.Statuses() {
-				if s != dcap.StatusRevoked {
-					words = append(words, string(s))
-				}
-			}
-			k.add(at, "write one of "+strings.Join(words, ", "), "%q is not a TCB status", word)
-		case status == dcap.StatusRevoked:
-			k.add(at, "remove it; no setting accepts a revoked platform", "%q cannot be accepted", word)
-		case slices.Contains(c.Accept[:i], word):
-			k.add(at, "remove one", "%q is listed twice", word)
-		}
-	}
-	for i, id := range c.AcceptAdvisories {
-		if !advisoryPattern.MatchString(id) {
-			k.add(fmt.Sprintf("%s.accept_advisories[%d]", field, i), "write it as INTEL-SA-00615", "%q is not an advisory", id)
 		}
 	}
 }
