@@ -113,6 +113,7 @@ func TestClientInstanceLife(t *testing.T) {
 	if c.calls("DeleteInstance") != 1 || c.total("DescribeInstances") != 0 || c.total("DescribeSecurityGroups") != 0 {
 		t.Errorf("%d deletions, %d instances and %d groups are left", c.calls("DeleteInstance"), c.total("DescribeInstances"), c.total("DescribeSecurityGroups"))
 	}
+	c.expectPermissions("cc_client_instance", "cc_security_group")
 }
 
 // TestClientInstanceImport: after an import the plan is empty, with user data

@@ -68,7 +68,13 @@ func clientInstanceSchema(ctx context.Context) schema.Schema {
 	return schema.Schema{
 		MarkdownDescription: "The machine that models and certificates are prepared on, and where the key server may run: an ordinary pay-as-you-go ECS instance, with " +
 			"Docker-CE and the tutorial's other requirements put in place through Cloud Assistant, so that no port need be open for it. " +
-			"With a vSwitch and a security group alone it becomes a 2 vCPU, 4 GiB machine with the latest Alibaba Cloud Linux 3 and a public IPv4 address.",
+			"With a vSwitch and a security group alone it becomes a 2 vCPU, 4 GiB machine with the latest Alibaba Cloud Linux 3 and a public IPv4 address.\n\n" +
+			permissions("ecs:RunInstances", "ecs:DescribeInstances", "ecs:DescribeDisks", "ecs:DescribeImages", "ecs:DescribeAvailableResource", "ecs:DescribeInstanceTypes",
+				"ecs:DeleteInstance", "ecs:TagResources", "ecs:UntagResources", "vpc:DescribeVSwitchAttributes") +
+			" The bootstrap needs `ecs:DescribeCloudAssistantStatus`, `ecs:RunCommand`, `ecs:DescribeInvocationResults` and `ecs:StopInvocation`; changes in place need " +
+			"`ecs:ModifyInstanceAttribute`, `ecs:ModifyInstanceMetadataOptions`, `ecs:ModifyInstanceNetworkSpec`, `ecs:ModifyInstanceSpec`, `ecs:StopInstance`, `ecs:StartInstance`, " +
+			"`ecs:JoinSecurityGroup`, `ecs:LeaveSecurityGroup` and `ecs:JoinResourceGroup`; a role needs `ecs:DescribeInstanceRamRole`, `ecs:AttachInstanceRamRole`, `ecs:DetachInstanceRamRole` " +
+			"and `ram:PassRole`; an import needs `ecs:DescribeUserData` and `ecs:DescribeInstanceRamRole`.",
 		Attributes: map[string]schema.Attribute{
 			"vswitch_id": schema.StringAttribute{
 				MarkdownDescription: "vSwitch of the instance, and with it its zone and VPC. Another one replaces the instance.",

@@ -89,6 +89,7 @@ func TestClientInstanceSettings(t *testing.T) {
 			}),
 		},
 	)
+	c.expectPermissions("cc_client_instance", "cc_security_group")
 }
 
 // attachForeignDisk gives an instance a data disk of another one's.

@@ -169,6 +169,12 @@ func confirmAbsent(ctx context.Context, c *ecs.Client, private privateGetter, di
 	return true
 }
 
+// permissions is the sentence of a resource's documentation that lists what RAM
+// has to allow.
+func permissions(actions ...string) string {
+	return "The RAM permissions that it needs: `" + strings.Join(actions, "`, `") + "`."
+}
+
 // endCreation takes the mark of an unfinished creation off something whose id
 // is in the state, or is about to be.
 func endCreation(ctx context.Context, c *ecs.Client, kind, id string, diags *diag.Diagnostics) {

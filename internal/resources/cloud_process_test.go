@@ -223,3 +223,22 @@ func (c *cloud) again(kind string, o outcome, config func(*process) tftypes.Valu
 	}
 	return o
 }
+
+// expectPermissions checks that the documentation of the resources names every
+// call that was made for them.
+func (c *cloud) expectPermissions(kinds ...string) {
+	c.t.Helper()
+	schemas := c.newProcess().schemas
+	documented := ""
+	for _, kind := range kinds {
+		documented += schemas.ResourceSchemas[kind].Block.Description
+	}
+	for _, r := range c.sim.Requests() {
+		if r.Action == "GetCallerIdentity" { // needs no permission
+			continue
+		}
+		if !strings.Contains(documented, ":"+r.Action+"`") {
+			c.t.Errorf("the documentation of %v does not name the permission for %s", kinds, r.Action)
+		}
+	}
+}

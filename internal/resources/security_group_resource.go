@@ -72,7 +72,10 @@ func (r *securityGroupResource) Schema(ctx context.Context, _ resource.SchemaReq
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A security group for a client machine, with the rules that let enclaves reach the key server. It owns exactly the ingress rules " +
-			"it made, by their ids: rules of others in the group are left alone, and never taken over silently.",
+			"it made, by their ids: rules of others in the group are left alone, and never taken over silently.\n\n" +
+			permissions("ecs:CreateSecurityGroup", "ecs:DescribeSecurityGroups", "ecs:DescribeSecurityGroupAttribute", "ecs:AuthorizeSecurityGroup", "ecs:RevokeSecurityGroup",
+				"ecs:ModifySecurityGroupRule", "ecs:ModifySecurityGroupAttribute", "ecs:DeleteSecurityGroup", "ecs:TagResources", "ecs:UntagResources", "ecs:JoinResourceGroup") +
+			" To say what keeps a group from being deleted it needs `ecs:DescribeNetworkInterfaces` and `ecs:DescribeSecurityGroupReferences`.",
 		Attributes: map[string]schema.Attribute{
 			"vpc_id": schema.StringAttribute{
 				MarkdownDescription: "VPC of the group. Another one replaces the group.",

@@ -95,6 +95,7 @@ func TestSecurityGroupLife(t *testing.T) {
 	if n := c.total("DescribeSecurityGroups"); n != 0 {
 		t.Errorf("%d groups are left", n)
 	}
+	c.expectPermissions("cc_security_group")
 }
 
 // TestSecurityGroupNeedsNoRules: client and enclave on one host.
@@ -316,6 +317,7 @@ func TestSecurityGroupInUse(t *testing.T) {
 		},
 		resource.TestStep{PreConfig: func() { c.check(c.api.DeleteInstance(c.ctx(), id)) }, Config: config, ConfigPlanChecks: emptyPlan()},
 	)
+	c.expectPermissions("cc_client_instance", "cc_security_group")
 }
 
 func TestSecurityGroupTimeout(t *testing.T) {
