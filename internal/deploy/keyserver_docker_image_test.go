@@ -5,8 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -36,7 +35,7 @@ func TestContainerFromRegistry(t *testing.T) {
 		t.Fatal(full(err))
 	}
 	var pulls atomic.Int64
-	store := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	store := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
 			pulls.Add(1)
@@ -51,14 +50,14 @@ func TestContainerFromRegistry(t *testing.T) {
 	docker(t, "image", "rm", repository+":v1", p.image.Reference())
 
 	k.Program, k.Image.Reference = "", reference
-	run := applyContainer(t, k)
+	applyContainer(t, k)
 	fetched := pulls.Load()
 	if fetched == 0 {
 		t.Error("nothing was pulled")
 	}
 	checkHardening(t, k)
 	k.Config.Rules[0].Name = "another"
-	run = applyContainer(t, k)
+	run := applyContainer(t, k)
 	if pulls.Load() != fetched {
 		t.Error("what was there was pulled again")
 	}

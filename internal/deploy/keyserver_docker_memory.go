@@ -131,7 +131,7 @@ func unpack(r io.Reader, dir string) error {
 		}
 		data, err := io.ReadAll(t)
 		if err == nil {
-			err = writeNew(filepath.Join(dir, h.Name), data)
+			err = writeNew(filepath.Join(dir, h.Name), data) //nolint:gosec // Its name has been checked above.
 		}
 		clear(data)
 		if err != nil {

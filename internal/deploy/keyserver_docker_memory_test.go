@@ -32,7 +32,7 @@ func TestContainerSecretsInMemory(t *testing.T) {
 	disk := k
 	disk.InMemory, disk.Restart = false, ""
 	applyContainer(t, disk) // what it has left there goes
-	run := applyContainer(t, k)
+	applyContainer(t, k)
 	noSecretsBelow(t, k, k.Directory)
 	id := func() string { return docker(t, "inspect", "-f", "{{.Id}} {{.State.StartedAt}}", k.Name) }
 	if got := docker(t, "inspect", "-f", "{{.HostConfig.RestartPolicy.Name}} {{json .Config}} {{json .Args}}", k.Name); !strings.HasPrefix(got, "no ") ||
@@ -43,7 +43,7 @@ func TestContainerSecretsInMemory(t *testing.T) {
 	// Rules are reloaded as ever.
 	first := id()
 	k.Config.Rules[0].Name = "another"
-	run = applyContainer(t, k)
+	run := applyContainer(t, k)
 	if id() != first {
 		t.Error("a rule was not reloaded")
 	}

@@ -38,7 +38,7 @@ const (
 )
 
 // ErrKept is wrapped by the refusal to send a secret by way of Cloud Assistant.
-var ErrKept = errors.New("Cloud Assistant keeps what it sends for weeks and shows it to whoever may list commands in the account, so no secret goes " +
+var ErrKept = errors.New("the service keeps what it sends for weeks and shows it to whoever may list commands in the account, so no secret goes " +
 	"that way; use SSH")
 
 // Assistant is an instance of Alibaba Cloud that is reached by Cloud Assistant:

@@ -15,7 +15,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
@@ -62,6 +61,8 @@ type artifactUploadModel struct {
 	Stale      types.Set    `tfsdk:"stale"`
 	TotalBytes types.Int64  `tfsdk:"total_bytes"`
 	UploadID   types.String `tfsdk:"upload_id"`
+
+	keys hostKeys
 }
 
 func (r *artifactUploadResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
@@ -98,6 +99,7 @@ func (r *artifactUploadResource) ValidateConfig(ctx context.Context, req resourc
 func (r *artifactUploadResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var m artifactUploadModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	m.keys = readHostKeys(ctx, m.Host, req.Config, &resp.Diagnostics)
 	limit, diags := m.Timeouts.Create(ctx, artifactUploadTimeout)
 	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
@@ -118,6 +120,10 @@ func (r *artifactUploadResource) Read(ctx context.Context, req resource.ReadRequ
 		m.Status = types.StringValue(status)
 		return err
 	})
+	if errors.Is(err, errKeyNotAtHand) {
+		addWarning(&resp.Diagnostics, path.Root("host"), "Uploaded files not looked at", err)
+		return // the state stays as it is
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, path.Empty(), "Uploaded files not found", err)
 		return
@@ -130,6 +136,7 @@ func (r *artifactUploadResource) Update(ctx context.Context, req resource.Update
 	var m, old artifactUploadModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
 	resp.Diagnostics.Append(req.State.Get(ctx, &old)...)
+	m.keys = readHostKeys(ctx, m.Host, req.Config, &resp.Diagnostics)
 	limit, diags := m.Timeouts.Update(ctx, artifactUploadTimeout)
 	resp.Diagnostics.Append(diags...)
 	record := old.record(ctx, &resp.Diagnostics)
@@ -266,9 +273,7 @@ func (m *artifactUploadModel) onMachine(ctx context.Context, do func(u deploy.Ar
 }
 
 func (m *artifactUploadModel) host(ctx context.Context, diags *diag.Diagnostics) hostModel {
-	var h hostModel
-	diags.Append(m.Host.As(ctx, &h, basetypes.ObjectAsOptions{})...)
-	return h
+	return readHost(ctx, m.Host, m.keys, diags)
 }
 
 func (m *artifactUploadModel) source(ctx context.Context, diags *diag.Diagnostics) deploy.ArtifactSource {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,6 +80,18 @@ func dockerOutput(t *testing.T, args ...string) string {
 func (w *remoteWorld) host() string {
 	return fmt.Sprintf(`{ ssh = { address = %s, user = %s, host_keys = [%s], private_key_file = %s } }`,
 		quote(w.ssh.Address), quote(w.ssh.User), quote(w.ssh.HostKey), quote(w.ssh.KeyFile))
+}
+
+// keyWO is the configuration with the SSH key as a write-only argument.
+func (w *remoteWorld) keyWO(version int) string {
+	return strings.Replace(w.config(), "private_key_file = "+quote(w.ssh.KeyFile),
+		fmt.Sprintf("private_key_wo = file(%s), private_key_wo_version = %d", quote(w.ssh.KeyFile), version), 1)
+}
+
+// importID names the container and says how its machine is reached.
+func (w *remoteWorld) importID() string {
+	q := url.Values{"host_key": {w.ssh.HostKey}, "private_key_file": {w.ssh.KeyFile}}
+	return "ssh://" + w.ssh.User + "@" + w.ssh.Address + "/" + w.name + "?" + q.Encode()
 }
 
 func (w *remoteWorld) config() string {
@@ -194,11 +207,31 @@ func TestKeyServerOnAnotherMachine(t *testing.T) {
 				return nil
 			},
 		},
-		resource.TestStep{
-			PreConfig: func() { w.docker("rm", "-f", w.name) }, RefreshState: true, ExpectNonEmptyPlan: true,
-			Check: resource.TestCheckResourceAttr(keyServerAddr, "status", "stopped"),
+		resource.TestStep{ // the same server, found by its container's name
+			ResourceName: keyServerAddr, ImportState: true, ImportStateKind: resource.ImportBlockWithID, ImportStateId: w.importID(),
+			Config: w.config(),
 		},
-		resource.TestStep{Config: w.config(), ConfigPlanChecks: updatesKeyServer()},
+		resource.TestStep{ // a key that no state has: an apply knows it and a refresh does not
+			Config: strings.Replace(w.keyWO(1), "serving", "served", 1), ConfigPlanChecks: updatesKeyServer(),
+			Check: func(s *terraform.State) error {
+				if text := s.String(); strings.Contains(text, "PRIVATE KEY") {
+					t.Errorf("the SSH key is in the state:\n%s", text)
+				}
+				if log := w.docker("logs", w.name); !strings.Contains(log, "configuration") || id() != container {
+					t.Errorf("the rule was not reloaded:\n%s", log)
+				}
+				return nil
+			},
+		},
+		resource.TestStep{ // whatever has become of it meanwhile
+			PreConfig: func() { w.docker("rm", "-f", w.name) }, Config: w.config(), ConfigPlanChecks: updatesKeyServer(),
+			Check: func(*terraform.State) error {
+				if now := id(); now == container {
+					t.Error("the container that was removed is not there again")
+				}
+				return nil
+			},
+		},
 		resource.TestStep{
 			Config:      strings.Replace(w.config(), quote(w.ssh.HostKey), quote(testhost.NewKey(t, w.path("other"))), 1),
 			ExpectError: says("which is not among the host keys given: it is another machine, or one in between listens."),
@@ -277,7 +310,18 @@ func TestKeyServerPlacementRejects(t *testing.T) {
 		{"jump host", edit(local, `{ ssh = { address = "h", host_keys = [`+quote(key)+`], jump = { address = "j" } } }`),
 			"host.ssh.jump has not exactly one of host_keys and known_hosts."},
 		{"process elsewhere", strings.Replace(config, local, `{ ssh = { address = "h", known_hosts = "k" } }`, 1), `runtime "process" goes with host.local only.`},
-		{"name of a process", strings.Replace(config, local, local+"\ncontainer_name = \"x\"", 1), `container_name and probe go with runtime "docker" only.`},
+		{"name of a process", strings.Replace(config, local, local+"\ncontainer_name = \"x\"", 1), `container_name, probe, image, ccctl_url, ccctl_sha256, restart_policy and secrets_on_disk go with runtime "docker" only.`},
+		{"image of a process", strings.Replace(config, local, local+"\nsecrets_on_disk = false", 1), `go with runtime "docker" only.`},
+		{"secrets in memory", edit(local, local+"\nsecrets_on_disk = false"),
+			`secrets_on_disk is false, which does not go with the restart policy "unless-stopped". A container that Docker starts again would have no keys: nobody hands them over but an apply`},
+		{"secrets in memory, restarted", edit(local, local+"\nsecrets_on_disk = false\nrestart_policy = \"on-failure\""), `write restart_policy = "no".`},
+		{"restart policy", edit(local, local+"\nrestart_policy = \"always\""), `value must be one of "unless-stopped", "on-failure", "no"`},
+		{"tag", strings.Replace(edit(local, local+"\nimage = \"registry.example.com/x:v1\""), "ccctl_path", "# ccctl_path", 1), `"registry.example.com/x:v1" has no digest`},
+		{"image and program", edit(local, local+"\nimage = \"registry.example.com/x@sha256:"+strings.Repeat("0a", 32)+"\""), "image does not go with ccctl_path and ccctl_url."},
+		{"URL without digest", strings.Replace(edit(local, local+"\nccctl_url = \"https://example.com/ccctl\""), "ccctl_path", "# ccctl_path", 1), "ccctl_sha256 goes with ccctl_url, and that with it."},
+		{"URL", strings.Replace(edit(local, local+"\nccctl_url = \"http://example.com/ccctl\"\nccctl_sha256 = \""+strings.Repeat("0a", 32)+"\""), "ccctl_path", "# ccctl_path", 1), `the scheme is "http"`},
+		{"two keys", edit(local, `{ ssh = { address = "h", known_hosts = "k", private_key_file = "f", private_key_wo = "k", private_key_wo_version = 1 } }`), "cannot be specified when"},
+		{"key without a version", edit(local, `{ ssh = { address = "h", known_hosts = "k", private_key_wo = "k" } }`), "private_key_wo_version"},
 		{"port", edit(`"127.0.0.1:4433"`, `":0"`), "listen has port 0."},
 		{"admin", edit("secrets ", "admin = { listen = \"127.0.0.1:1\" }\nsecrets "), "admin does not go with a container."},
 	})

@@ -7,21 +7,22 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 	"github.com/ccctl/terraform-provider-cc/internal/remote"
 )
-
-const runtimeDocker = "docker"
 
 // hostModel is a machine: exactly one of its fields.
 type hostModel struct {
@@ -33,15 +34,23 @@ type sshHostModel struct {
 	sshAccessModel
 	Sudo types.Bool      `tfsdk:"sudo"`
 	Jump *sshAccessModel `tfsdk:"jump"`
+
+	keys hostKeys
 }
+
+// hostKeys are the private keys of write-only arguments, which only a plan and
+// an apply are told of.
+type hostKeys struct{ own, jump remote.PrivateKey }
 
 // sshAccessModel is how a machine is reached.
 type sshAccessModel struct {
-	Address        types.String `tfsdk:"address"`
-	User           types.String `tfsdk:"user"`
-	HostKeys       []string     `tfsdk:"host_keys"`
-	KnownHosts     types.String `tfsdk:"known_hosts"`
-	PrivateKeyFile types.String `tfsdk:"private_key_file"`
+	Address             types.String `tfsdk:"address"`
+	User                types.String `tfsdk:"user"`
+	HostKeys            []string     `tfsdk:"host_keys"`
+	KnownHosts          types.String `tfsdk:"known_hosts"`
+	PrivateKeyFile      types.String `tfsdk:"private_key_file"`
+	PrivateKeyWO        types.String `tfsdk:"private_key_wo"`
+	PrivateKeyWOVersion types.Int64  `tfsdk:"private_key_wo_version"`
 }
 
 // hostAttribute is the machine that a resource is on. Moving to another one is
@@ -84,9 +93,55 @@ func sshAccessAttributes() map[string]schema.Attribute {
 		"known_hosts": schema.StringAttribute{MarkdownDescription: "Path of a `known_hosts` file that has the host's key.", Optional: true},
 		"private_key_file": schema.StringAttribute{
 			MarkdownDescription: "Path of an unencrypted private key. Default: the keys of the SSH agent (`SSH_AUTH_SOCK`).", Optional: true,
+			Validators: []validator.String{stringvalidator.ConflictsWith(sibling("private_key_wo"))},
+		},
+		"private_key_wo": schema.StringAttribute{
+			MarkdownDescription: "An unencrypted private key in OpenSSH's or PEM form, which is kept in neither state nor plan: one of a secret store, by an ephemeral " +
+				"resource. Terraform tells the provider of it in an apply only: a refresh and a destroy need the key in the SSH agent. Without one a refresh " +
+				"leaves the machine unseen and says so.",
+			Optional: true, WriteOnly: true, Sensitive: true, Validators: []validator.String{stringvalidator.AlsoRequires(sibling("private_key_wo_version"))},
+		},
+		"private_key_wo_version": schema.Int64Attribute{
+			MarkdownDescription: "Number of `private_key_wo`, which Terraform cannot compare: change it with the key.", Optional: true,
+			Validators: []validator.Int64{int64validator.AlsoRequires(sibling("private_key_wo"))},
 		},
 	}
 }
+
+// sibling is an attribute beside another one.
+func sibling(name string) path.Expression { return path.MatchRelative().AtParent().AtName(name) }
+
+// readHost reads the machine of a model, with keys from [readHostKeys].
+func readHost(ctx context.Context, object types.Object, keys hostKeys, diags *diag.Diagnostics) hostModel {
+	var h hostModel
+	diags.Append(object.As(ctx, &h, basetypes.ObjectAsOptions{})...)
+	if h.SSH != nil {
+		h.SSH.keys = keys
+	}
+	return h
+}
+
+// readHostKeys reads the private keys of a host out of a configuration.
+func readHostKeys(ctx context.Context, object types.Object, config tfsdk.Config, diags *diag.Diagnostics) hostKeys {
+	h := readHost(ctx, object, hostKeys{}, diags)
+	take := func(at path.Path) remote.PrivateKey {
+		var key types.String
+		diags.Append(config.GetAttribute(ctx, at.AtName("private_key_wo"), &key)...)
+		return remote.PrivateKey(key.ValueString())
+	}
+	ssh := path.Root("host").AtName("ssh")
+	var keys hostKeys
+	if h.SSH != nil {
+		keys.own = take(ssh)
+	}
+	if h.SSH != nil && h.SSH.Jump != nil {
+		keys.jump = take(ssh.AtName("jump"))
+	}
+	return keys
+}
+
+// errKeyNotAtHand says that a machine can be reached in an apply only.
+var errKeyNotAtHand = errors.New("private_key_wo is known in an apply only, and no SSH agent has the key")
 
 // otherHost tells that a plan is for another machine than the state.
 func otherHost(ctx context.Context, req planmodifier.ObjectRequest, resp *objectplanmodifier.RequiresReplaceIfFuncResponse) {
@@ -154,12 +209,16 @@ func (h *hostModel) open(ctx context.Context) (remote.Executor, error) {
 	if h.SSH == nil {
 		return remote.Local{}, nil
 	}
-	config := h.SSH.config()
-	config.Sudo = h.SSH.Sudo.ValueBool()
-	if h.SSH.Jump != nil {
-		jump := h.SSH.Jump.config()
+	config, err := h.SSH.config(h.SSH.keys.own)
+	if err == nil && h.SSH.Jump != nil {
+		var jump remote.SSHConfig
+		jump, err = h.SSH.Jump.config(h.SSH.keys.jump)
 		config.Jump = &jump
 	}
+	if err != nil {
+		return nil, err
+	}
+	config.Sudo = h.SSH.Sudo.ValueBool()
 	x, err := remote.DialSSH(ctx, config)
 	if err != nil {
 		return nil, &deploy.Error{Summary: "Machine not reachable", Err: err,
@@ -168,18 +227,22 @@ func (h *hostModel) open(ctx context.Context) (remote.Executor, error) {
 	return x, nil
 }
 
-func (a *sshAccessModel) config() remote.SSHConfig {
+func (a *sshAccessModel) config(key remote.PrivateKey) (remote.SSHConfig, error) {
 	c := remote.SSHConfig{
 		Address: a.address(), User: a.User.ValueString(), HostKeys: a.HostKeys, KnownHosts: a.KnownHosts.ValueString(),
-		PrivateKeyFile: a.PrivateKeyFile.ValueString(),
+		PrivateKeyFile: a.PrivateKeyFile.ValueString(), PrivateKey: key,
 	}
 	if c.User == "" {
 		c.User = "root"
 	}
-	if c.PrivateKeyFile == "" {
+	if c.PrivateKeyFile == "" && key == "" {
 		c.AgentSocket = os.Getenv("SSH_AUTH_SOCK")
+		if c.AgentSocket == "" && !a.PrivateKeyWOVersion.IsNull() {
+			return c, &deploy.Error{Summary: "SSH key not at hand", Err: fmt.Errorf("connect to %s: %w", c.Address, errKeyNotAtHand),
+				Remedy: "Terraform tells the provider of write-only arguments in an apply only. For a refresh, a destroy or an import have the key in an SSH agent (SSH_AUTH_SOCK), or name it with private_key_file."}
+		}
 	}
-	return c
+	return c, nil
 }
 
 // probeAddress is where a server that the machine publishes at listen should
@@ -212,133 +275,4 @@ func (h *hostModel) probeAddress(listen string) string {
 		return "" // for the machine alone
 	}
 	return net.JoinHostPort(host, port)
-}
-
-// host reads the machine of a model.
-func (m *keyServerModel) host(ctx context.Context, diags *diag.Diagnostics) hostModel {
-	var h hostModel
-	diags.Append(m.Host.As(ctx, &h, basetypes.ObjectAsOptions{})...)
-	return h
-}
-
-func (m *keyServerModel) inContainer() bool { return m.Runtime.ValueString() == runtimeDocker }
-
-const defaultContainerName = "cc-key-server"
-
-// container is the wish for a container, without its machine.
-func (m *keyServerModel) container(h *hostModel, k deploy.KeyServer) deploy.KeyServerContainer {
-	c := deploy.KeyServerContainer{KeyServer: k, Name: m.ContainerName.ValueString()}
-	if c.Name == "" {
-		c.Name = defaultContainerName
-	}
-	if m.Probe.IsNull() || m.Probe.ValueBool() {
-		c.Probe = h.probeAddress(k.Config.Listen)
-	}
-	return c
-}
-
-// onMachine runs do with the container's machine.
-func (m *keyServerModel) onMachine(ctx context.Context, k deploy.KeyServer, do func(c deploy.KeyServerContainer) error) error {
-	var diags diag.Diagnostics
-	h := m.host(ctx, &diags)
-	if diags.HasError() {
-		return errors.New("read host: its value is malformed")
-	}
-	x, err := h.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = x.Close() }()
-	c := m.container(&h, k)
-	c.Host = x
-	return do(c)
-}
-
-// start starts the server for the first time.
-func (m *keyServerModel) start(ctx context.Context, k deploy.KeyServer) (run deploy.KeyServerRun, err error) {
-	if !m.inContainer() {
-		return k.Start(ctx)
-	}
-	return m.apply(ctx, k, false)
-}
-
-// apply makes the server run as wished.
-func (m *keyServerModel) apply(ctx context.Context, k deploy.KeyServer, restart bool) (run deploy.KeyServerRun, err error) {
-	if !m.inContainer() {
-		return k.Apply(ctx, restart)
-	}
-	err = m.onMachine(ctx, k, func(c deploy.KeyServerContainer) error {
-		run, err = c.Apply(ctx)
-		return err
-	})
-	return run, err
-}
-
-// observe compares the server with the state.
-func (m *keyServerModel) observe(ctx context.Context, diags *diag.Diagnostics) (found deploy.KeyServerObservation, err error) {
-	digest := m.ConfigSHA256.ValueString()
-	if !m.inContainer() {
-		return deploy.ObserveKeyServer(m.Directory.ValueString(), digest)
-	}
-	k := m.server(ctx, diags)
-	if diags.HasError() {
-		return found, nil
-	}
-	err = m.onMachine(ctx, k, func(c deploy.KeyServerContainer) error {
-		found, err = c.Observe(ctx, digest)
-		return err
-	})
-	return found, err
-}
-
-// remove stops the server and removes what was made for it.
-func (m *keyServerModel) remove(ctx context.Context, diags *diag.Diagnostics) error {
-	if !m.inContainer() {
-		return deploy.RemoveKeyServer(ctx, m.Directory.ValueString())
-	}
-	k := m.server(ctx, diags)
-	if diags.HasError() {
-		return errors.New("read key server from state: it is malformed")
-	}
-	return m.onMachine(ctx, k, func(c deploy.KeyServerContainer) error { return c.Remove(ctx) })
-}
-
-// containerTimeout is how long an operation on a container may take by
-// default: an image has to be sent, perhaps over a slow line.
-const containerTimeout = 10 * time.Minute
-
-// patience is how long an operation may take by default.
-func (m *keyServerModel) patience(process time.Duration) time.Duration {
-	if m.inContainer() {
-		return containerTimeout
-	}
-	return process
-}
-
-// checkPlacement finds what does not go together, once it is all known.
-func (m *keyServerModel) checkPlacement(ctx context.Context, k deploy.KeyServer, diags *diag.Diagnostics) error {
-	if !fullyKnown(ctx, m.Host, m.Runtime, m.Directory, m.ContainerName) {
-		return k.Check()
-	}
-	h := m.host(ctx, diags)
-	if diags.HasError() {
-		return nil
-	}
-	if err := h.check(); err != nil {
-		return err
-	}
-	switch {
-	case m.inContainer():
-		c := m.container(&h, k)
-		return c.Check()
-	case h.SSH != nil:
-		diags.AddAttributeError(path.Root("runtime"), "Key server configuration not valid",
-			`runtime "process" goes with host.local only. On another machine the server runs as a container: write "docker".`)
-		return nil
-	case !m.ContainerName.IsNull() || !m.Probe.IsNull():
-		diags.AddAttributeError(path.Root("runtime"), "Key server configuration not valid",
-			`container_name and probe go with runtime "docker" only. Leave them out.`)
-		return nil
-	}
-	return k.Check()
 }

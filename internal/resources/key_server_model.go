@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -23,6 +24,11 @@ type keyServerModel struct {
 	Probe          types.Bool     `tfsdk:"probe"`
 	Directory      types.String   `tfsdk:"directory"`
 	CcctlPath      types.String   `tfsdk:"ccctl_path"`
+	CcctlURL       types.String   `tfsdk:"ccctl_url"`
+	CcctlSHA256    types.String   `tfsdk:"ccctl_sha256"`
+	Image          types.String   `tfsdk:"image"`
+	RestartPolicy  types.String   `tfsdk:"restart_policy"`
+	SecretsOnDisk  types.Bool     `tfsdk:"secrets_on_disk"`
 	Listen         types.String   `tfsdk:"listen"`
 	TLS            types.Object   `tfsdk:"tls"`        //< keyServerTLSModel
 	Collateral     types.Object   `tfsdk:"collateral"` //< keyServerCollateralModel
@@ -41,6 +47,8 @@ type keyServerModel struct {
 	ConfigFile   types.String `tfsdk:"config_file"`
 	ConfigSHA256 types.String `tfsdk:"config_sha256"`
 	LogFile      types.String `tfsdk:"log_file"`
+
+	keys hostKeys
 }
 
 type keyServerTLSModel struct {
@@ -105,7 +113,7 @@ func (m *keyServerModel) served() []attr.Value {
 
 // configured is everything that the user sets.
 func (m *keyServerModel) configured() []attr.Value {
-	return append(m.served(), m.Host, m.Runtime, m.ContainerName, m.Probe, m.Directory, m.CcctlPath, m.ReloadTriggers, m.Timeouts)
+	return slices.Concat(m.served(), m.containerOnly(), []attr.Value{m.Host, m.Runtime, m.Directory, m.CcctlPath, m.ReloadTriggers, m.Timeouts})
 }
 
 // server is the wish that a fully known model describes.

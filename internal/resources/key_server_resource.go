@@ -69,6 +69,7 @@ func (r *keyServerResource) ValidateConfig(ctx context.Context, req resource.Val
 func (r *keyServerResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var m keyServerModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	m.keys = readHostKeys(ctx, m.Host, req.Config, &resp.Diagnostics)
 	limit, diags := m.Timeouts.Create(ctx, m.patience(keyServerCreateTimeout))
 	resp.Diagnostics.Append(diags...)
 	k := m.server(ctx, &resp.Diagnostics)
@@ -102,6 +103,10 @@ func (r *keyServerResource) Read(ctx context.Context, req resource.ReadRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	if errors.Is(err, errKeyNotAtHand) {
+		addWarning(&resp.Diagnostics, path.Root("host"), "Key server not looked at", err)
+		return // the state stays as it is
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, path.Empty(), "Key server not found", err)
 		return
@@ -123,6 +128,7 @@ func (r *keyServerResource) Update(ctx context.Context, req resource.UpdateReque
 	var m, old keyServerModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
 	resp.Diagnostics.Append(req.State.Get(ctx, &old)...)
+	m.keys = readHostKeys(ctx, m.Host, req.Config, &resp.Diagnostics)
 	limit, diags := m.Timeouts.Update(ctx, m.patience(keyServerUpdateTimeout))
 	resp.Diagnostics.Append(diags...)
 	k := m.server(ctx, &resp.Diagnostics)
@@ -157,32 +163,6 @@ func (r *keyServerResource) Delete(ctx context.Context, req resource.DeleteReque
 		return
 	}
 	tflog.Debug(ctx, "stopped key server", map[string]any{"directory": m.Directory.ValueString()})
-}
-
-// ImportState adopts the server that runs in the directory that the import id
-// names, with the configuration it was given.
-func (r *keyServerResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	config, err := deploy.ReadKeyServerConfig(req.ID)
-	var run deploy.KeyServerRun
-	if err == nil {
-		run, err = deploy.FindKeyServer(req.ID)
-	}
-	if err != nil {
-		addError(&resp.Diagnostics, path.Empty(), "", &deploy.Error{Summary: "Key server not imported", Err: err,
-			Remedy: "The import id of a cc_key_server is the directory of one that runs on this machine."})
-		return
-	}
-	resp.Diagnostics.Append(setKeyServerState(ctx, &resp.State, config)...)
-	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("host"), hostModel{Local: &struct{}{}})...)
-	var m keyServerModel
-	resp.Diagnostics.Append(resp.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() {
-		return
-	}
-	m.Directory, m.Runtime = types.StringValue(req.ID), types.StringValue(keyServerRuntimes.byDefault())
-	m.locate(ctx, &resp.Diagnostics)
-	m.setRun(run)
-	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
 // ModifyPlan turns what a refresh has found into something to do: whatever the
@@ -221,7 +201,7 @@ func (m *keyServerModel) checkApply(ctx context.Context, diags *diag.Diagnostics
 		addError(diags, path.Root("host"), "", err)
 		return
 	}
-	if !m.CcctlPath.IsUnknown() {
+	if m.needsCcctl() {
 		if _, err := deploy.FindCcctl(m.CcctlPath.ValueString()); err != nil {
 			addError(diags, path.Root("ccctl_path"), "", err)
 			return

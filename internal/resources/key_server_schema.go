@@ -19,6 +19,12 @@ var keyServerRuntimes = words{
 		"It is not root, can write nowhere but to its cache, has no capabilities, and is started again by Docker"},
 }
 
+var keyServerRestarts = words{
+	{"unless-stopped", "starts it again when it ends and when the machine starts, unless it was stopped by hand"},
+	{"on-failure", "starts it again when it fails"},
+	{"no", "leaves it to the next apply"},
+}
+
 // keyServerSchema names what goes into the configuration file as the file
 // does, so that a problem found there has its place here.
 func keyServerSchema(ctx context.Context) schema.Schema {
@@ -61,6 +67,31 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 				Validators: []validator.String{filePath{}},
 			},
 
+			"ccctl_url": schema.StringAttribute{
+				MarkdownDescription: "With `runtime = \"docker\"`: https URL of `ccctl` for linux/amd64, instead of `ccctl_path`. It is fetched once and compared with `ccctl_sha256`.",
+				Optional:            true,
+			},
+			"ccctl_sha256": schema.StringAttribute{
+				MarkdownDescription: "SHA-256 of what is at `ccctl_url`, in 64 lower-case hex digits.", Optional: true,
+			},
+			"image": schema.StringAttribute{
+				MarkdownDescription: "With `runtime = \"docker\"`: an image in a registry by its digest, `registry/name@sha256:...`, which the machine pulls itself. " +
+					"Default: an image that is made of `ccctl` and sent to the machine.",
+				Optional: true,
+			},
+			"restart_policy": schema.StringAttribute{
+				MarkdownDescription: "With `runtime = \"docker\"`: what Docker does when the server ends. " + keyServerRestarts.markdown(),
+				Optional:            true,
+				Validators:          []validator.String{keyServerRestarts},
+			},
+			"secrets_on_disk": schema.BoolAttribute{
+				MarkdownDescription: "With `runtime = \"docker\"`: `false` keeps certificate and keys off the machine's disk. They are handed over in the standard input of a " +
+					"command when the container starts, and are in its memory alone, which is not swapped out. It does not survive a restart, so it needs " +
+					"`restart_policy = \"no\"`: after one the next apply hands them over again. Rules are still reloaded; another key or certificate takes " +
+					"a new container. Default: `true`.",
+				Optional: true,
+			},
+
 			// What it does.
 			"listen": schema.StringAttribute{
 				MarkdownDescription: "TCP address for enclaves, `host:port`. An empty host is every address of the machine, port 0 any free port. Changing it restarts the server.",
@@ -100,7 +131,7 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 
 			// Computed.
 			"id": schema.StringAttribute{
-				MarkdownDescription: "The same as `directory`.", Computed: true, PlanModifiers: keep,
+				MarkdownDescription: "The same as `directory`; for a container on another machine `ssh://host:port` is before it.", Computed: true, PlanModifiers: keep,
 			},
 			"status": schema.StringAttribute{
 				MarkdownDescription: "`running`, and nothing else after an apply. A refresh may find `stopped`, or `changed: ` and what has changed.",

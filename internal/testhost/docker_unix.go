@@ -83,7 +83,7 @@ func lockFile(name string, how int) (*os.File, error) {
 		return nil, err
 	}
 	for {
-		err = syscall.Flock(int(f.Fd()), how) //nolint:gosec // A descriptor fits into an int.
+		err = syscall.Flock(int(f.Fd()), how)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
@@ -151,7 +151,7 @@ func StopDocker() {
 		return
 	}
 	_ = locked(func() error {
-		fd := int(daemon.users.Fd()) //nolint:gosec // As above.
+		fd := int(daemon.users.Fd())
 		if syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) == nil && stopDaemon() {
 			entries, _ := os.ReadDir(daemonDir())
 			for _, e := range entries {
