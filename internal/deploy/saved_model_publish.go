@@ -230,26 +230,65 @@ func writeModel(ctx context.Context, path string, f madeFile, sums io.Writer) er
 		return err
 	}
 	defer out.Abort()
-	if err := f.write(contextWriter{ctx, bothWriter{out, sums}}); err != nil {
+	behind := newBehindWriter(sums)
+	err = f.write(contextWriter{ctx, io.MultiWriter(&flushing{File: out.File}, behind)})
+	if berr := behind.Close(); err == nil {
+		err = berr
+	}
+	if err != nil {
 		return err
 	}
 	return out.Commit()
 }
 
-// bothWriter writes to both at the same time: hashing takes as long as writing.
-type bothWriter struct{ a, b io.Writer }
-
-func (w bothWriter) Write(p []byte) (int, error) {
-	other := make(chan error, 1)
-	go func() {
-		_, err := w.b.Write(p)
-		other <- err
-	}()
-	n, err := w.a.Write(p)
-	if berr := <-other; err == nil && berr != nil {
-		return 0, berr
+// Write makes a file that is written from its beginning to its end go to the
+// device meanwhile too.
+func (f *flushing) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if after := f.written.Add(int64(n)); after/flushEvery > (after-int64(n))/flushEvery {
+		startWriteback(f.File)
 	}
 	return n, err
+}
+
+// behindWriter writes what it is given in a goroutine of its own, some pieces
+// behind: hashing takes as long as writing.
+type behindWriter struct {
+	full, free chan []byte
+	done       chan error
+}
+
+// behindPieces is how far behind it may be.
+const behindPieces = 16
+
+func newBehindWriter(w io.Writer) *behindWriter {
+	b := &behindWriter{full: make(chan []byte, behindPieces), free: make(chan []byte, behindPieces), done: make(chan error, 1)}
+	for range behindPieces {
+		b.free <- nil
+	}
+	go func() {
+		var err error
+		for p := range b.full {
+			if err == nil {
+				_, err = w.Write(p)
+			}
+			b.free <- p
+		}
+		b.done <- err
+	}()
+	return b
+}
+
+// Write never fails; what goes wrong, Close says.
+func (b *behindWriter) Write(p []byte) (int, error) {
+	b.full <- append((<-b.free)[:0], p...)
+	return len(p), nil
+}
+
+// Close waits until everything is written.
+func (b *behindWriter) Close() error {
+	close(b.full)
+	return <-b.done
 }
 
 // contextWriter stops writing when the context ends.

@@ -154,13 +154,46 @@ func (f *fold) vectors() (scale []float64, offset []float32, err error) {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// check computes everything without keeping the weights.
+// check makes sure that everything is finite. Weights are as a rule so far from
+// the limit that their largest one says enough.
 func (f *fold) check() (offset []float32, err error) {
 	scale, offset, err := f.vectors()
 	if err != nil {
 		return nil, err
 	}
+	factor := 0.0
+	for _, s := range scale {
+		factor = max(factor, math.Abs(s))
+	}
+	largest, err := f.largest()
+	if err != nil {
+		return nil, err
+	}
+	if bits := math.Float32bits(float32(float64(largest) * factor)); bits&exponent != exponent {
+		return offset, nil
+	}
 	return offset, f.stream(scale, func([]byte) error { return nil })
+}
+
+// largest is the largest absolute value of the weights; not finite if one is not.
+func (f *fold) largest() (float32, error) {
+	count := f.weights.floats.Count
+	buf := make([]byte, min(4*count, copyBuffer))
+	largest := uint32(0) // positive floats are in the order of their bits
+	for first := int64(0); first < count; first += int64(len(buf) / 4) {
+		buf = buf[:min(int64(len(buf)), 4*(count-first))]
+		if err := f.weights.floats.ReadAt(buf, first); err != nil {
+			return 0, err
+		}
+		for b := buf; len(b) >= 8; b = b[8:] {
+			two := binary.LittleEndian.Uint64(b)
+			largest = max(largest, uint32(two)&^(1<<31), uint32(two>>32)&^(1<<31)) // The two halves.
+		}
+		if len(buf)%8 != 0 {
+			largest = max(largest, binary.LittleEndian.Uint32(buf[len(buf)-4:])&^(1<<31))
+		}
+	}
+	return math.Float32frombits(largest), nil
 }
 
 // size is that of the folded weights in bytes.
@@ -194,11 +227,11 @@ func (f *fold) stream(scale []float64, emit func([]byte) error) error {
 			return err
 		}
 		bad := false
-		for i := 0; i+4 <= len(buf); i += 4 {
-			w := math.Float32frombits(binary.LittleEndian.Uint32(buf[i:]))
+		for b := buf; len(b) >= 4; b = b[4:] {
+			w := math.Float32frombits(binary.LittleEndian.Uint32(b))
 			bits := math.Float32bits(float32(float64(w) * scale[channel]))
 			bad = bad || bits&exponent == exponent
-			binary.LittleEndian.PutUint32(buf[i:], bits)
+			binary.LittleEndian.PutUint32(b, bits)
 			if channel++; channel == len(scale) {
 				channel = 0
 			}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // resnet writes a graph piece by piece.
@@ -75,16 +77,30 @@ func (r *resnet) variable(from, to float32, dims ...int64) string {
 	for _, d := range dims {
 		count *= d
 	}
-	content := make([]byte, 4*count)
-	for i := 0; i < len(content); i += 4 {
+	name := r.name("variable")
+	// The head of a Const that ends in its content, which is made piece by piece.
+	size := 4 * int(count)
+	open := func(num protowire.Number, inner []byte) []byte {
+		b := protowire.AppendTag(nil, num, protowire.BytesType)
+		return append(protowire.AppendVarint(b, uint64(len(inner)+size)), inner...)
+	}
+	tensor := append(append(Varint(1, Float32), Bytes(2, Shape(dims))...), open(4, nil)...)
+	value := append(Bytes(1, []byte("value")), open(2, open(8, tensor))...)
+	dtype := append(Bytes(1, []byte("dtype")), Bytes(2, Varint(6, Float32))...)
+	node := append(append(Bytes(1, []byte(name)), Bytes(2, []byte("Const"))...), Bytes(5, dtype)...)
+	r.put(open(1, append(node, open(5, value)...)))
+	content := make([]byte, 0, 1<<16)
+	for i := range size / 4 {
 		r.random ^= r.random << 13
 		r.random ^= r.random >> 7
 		r.random ^= r.random << 17
 		v := from + (to-from)*float32(r.random>>40)/float32(1<<24)
-		binary.LittleEndian.PutUint32(content[i:], math.Float32bits(v))
+		content = binary.LittleEndian.AppendUint32(content, math.Float32bits(v))
+		if len(content) == cap(content) || i == size/4-1 {
+			r.put(content)
+			content = content[:0]
+		}
 	}
-	name := r.name("variable")
-	r.put(Const(name, Float32, dims, content))
 	return r.node("Identity", name)
 }
 
