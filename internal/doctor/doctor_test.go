@@ -339,6 +339,11 @@ func TestRules(t *testing.T) {
 			[]string{" ok what the service has can fulfil them"}},
 		{"only the lower level", keyserver.TCBConfig{Accept: []string{"OutOfDate"}, AcceptAdvisories: []string{"INTEL-SA-00960", "INTEL-SA-00615"}}, 0,
 			[]string{" ok what the service has can fulfil them"}},
+		{"advisory of its status", keyserver.TCBConfig{Accept: []string{"SWHardeningNeeded"}, StatusAdvisories: map[string][]string{"SWHardeningNeeded": {"INTEL-SA-00615"}}}, 0,
+			[]string{" ok what the service has can fulfil them"}},
+		{"advisory of another status", keyserver.TCBConfig{Accept: []string{"SWHardeningNeeded"}, StatusAdvisories: map[string][]string{"UpToDate": {"INTEL-SA-00615"}}}, 0, []string{" fail " + nobody}},
+		{"another family", keyserver.TCBConfig{Accept: []string{"UpToDate"}, FMSPC: []string{"00606A000000"}}, 0, []string{` skip rule "r" is not for FMSPC 000000000000`}},
+		{"a denied family", keyserver.TCBConfig{Accept: []string{"UpToDate"}, DenyFMSPC: []string{"000000000000"}}, 0, []string{` skip rule "r" is not for FMSPC 000000000000`}},
 		{"no advisory", keyserver.TCBConfig{Accept: []string{"UpToDate", "SWHardeningNeeded"}}, 0, []string{" fail " + nobody}},
 		{"no status", keyserver.TCBConfig{Accept: []string{"UpToDate"}, AcceptAdvisories: []string{"INTEL-SA-00615"}}, 0, []string{" fail " + nobody}},
 		{"number of one", keyserver.TCBConfig{Accept: []string{"SWHardeningNeeded"}, AcceptAdvisories: []string{"INTEL-SA-00615"}, MinEvaluationNumber: 18}, 0,
@@ -351,7 +356,7 @@ func TestRules(t *testing.T) {
 			[]string{" fail the TCB info is 9 days old, and collateral.max_age is 7 days: every enclave is refused"}},
 	} {
 		v := &visit{Options: Options{Now: func() time.Time { return now }}, seen: []*dcap.Inspection{in}, cfg: &keyserver.Config{
-			Rules: []keyserver.RuleConfig{{Name: "r", TCB: tt.tcb}}, Collateral: keyserver.CollateralConfig{MaxAge: keyserver.Duration(tt.age)},
+			Rules: []keyserver.RuleConfig{{Name: "r", MREnclave: []string{strings.Repeat("e1", 32)}, TCB: tt.tcb}}, Collateral: keyserver.CollateralConfig{MaxAge: keyserver.Duration(tt.age)},
 		}}
 		if diff := cmp.Diff(tt.want, lines(v.rules(t.Context()))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)

@@ -51,9 +51,17 @@ func (v *visit) rule(r *keyserver.RuleConfig, in *dcap.Inspection) []Finding {
 		return all
 	}
 	number("TCB info", in.TCBInfo.EvaluationNumber)
+	p, problems := r.Policy()
+	if len(problems) > 0 {
+		return all // the configuration's own check has said so
+	}
+	if len(p.FMSPCs) > 0 && !slices.Contains(p.FMSPCs, in.TCBInfo.FMSPC) || slices.Contains(p.DenyFMSPCs, in.TCBInfo.FMSPC) {
+		return append(all, skip("rule %q is not for FMSPC %s", r.Name, in.TCBInfo.FMSPC))
+	}
 	fulfilled := func(l dcap.TCBLevel) bool {
-		return slices.Contains(r.TCB.Accept, string(l.Status)) &&
-			!slices.ContainsFunc(l.Advisories, func(id string) bool { return !slices.Contains(r.TCB.AcceptAdvisories, id) })
+		accepted := slices.Concat(p.AcceptAdvisories, p.StatusAdvisories[l.Status])
+		return slices.Contains(p.AcceptStatuses, l.Status) &&
+			!slices.ContainsFunc(l.Advisories, func(id string) bool { return !slices.Contains(accepted, id) })
 	}
 	if best := in.TCBInfo.Levels[0]; !slices.ContainsFunc(in.TCBInfo.Levels, fulfilled) {
 		accept := fmt.Sprintf("tcb: { accept: [%s] }", best.Status)
