@@ -34,7 +34,7 @@ type EncryptSpec struct {
 	Digest bool
 	// CreateDirs makes missing directories above the destination.
 	CreateDirs bool
-	// Jobs is the number of goroutines; the number of cores when 0.
+	// Jobs is the number of goroutines; one more than there are cores when 0.
 	Jobs int
 	// Progress is told how many more bytes are done.
 	Progress func(n int64)
@@ -78,7 +78,7 @@ func encryptFile(ctx context.Context, spec EncryptSpec) (EncryptedFile, error) {
 		}
 	}
 	var sum protectedfile.Summary
-	err = publish(in, spec.Destination, mode, func(out *flushing) error {
+	err = publish(ctx, in, spec.Destination, mode, func(out *flushing) error {
 		encrypted, err := protectedfile.FileSize(size)
 		if err != nil {
 			return err
@@ -159,7 +159,7 @@ func describeMode(mode fs.FileMode) string {
 // publish writes a file under a temporary name and gives it its final one when
 // write has succeeded. It refuses to replace the file that is being read, and
 // anything that is not a file.
-func publish(in any, path string, mode fs.FileMode, write func(*flushing) error) error {
+func publish(ctx context.Context, in any, path string, mode fs.FileMode, write func(*flushing) error) error {
 	// A link is followed, as any program that opens the path would do; the
 	// rename would otherwise replace the link.
 	if target, err := filepath.EvalSymlinks(path); err == nil {
@@ -181,6 +181,9 @@ func publish(in any, path string, mode fs.FileMode, write func(*flushing) error)
 	}
 	defer out.Abort()
 	if err := write(&flushing{File: out.File}); err != nil {
+		return err
+	}
+	if err := unlessCancelled(ctx, out.Sync); err != nil {
 		return err
 	}
 	return out.Commit()
@@ -210,7 +213,7 @@ func DecryptFile(ctx context.Context, spec DecryptSpec) (protectedfile.Report, e
 		}
 		report = r.Report()
 		mode := info.Mode().Perm()&^0o007 | 0o600
-		return publish(in, spec.Destination, mode, func(out *flushing) error {
+		return publish(ctx, in, spec.Destination, mode, func(out *flushing) error {
 			if err := out.reserve(r.Size()); err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -50,4 +51,17 @@ func (f *flushing) WriteAt(p []byte, off int64) (int, error) {
 		startWriteback(f.File)
 	}
 	return n, err
+}
+
+// unlessCancelled syncs a large file and does not wait for a slow device when it
+// is cancelled meanwhile: the file is then to be thrown away.
+func unlessCancelled(ctx context.Context, sync func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- sync() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -2,6 +2,8 @@ package deploy
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,5 +89,47 @@ func TestFileJobs(t *testing.T) {
 	}
 	if got := fileJobs(0); got < 2 {
 		t.Errorf("%d jobs by default", got)
+	}
+}
+
+// TestUnlessCancelled has a device that takes for ever.
+func TestUnlessCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	syncing, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	result := make(chan error)
+	go func() {
+		result <- unlessCancelled(ctx, func() error {
+			close(syncing)
+			<-release
+			return nil
+		})
+	}()
+	<-syncing
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that of the context", err)
+	}
+	broken := errors.New("bad sector")
+	if err := unlessCancelled(t.Context(), func() error { return broken }); !errors.Is(err, broken) {
+		t.Errorf("error %v, want that of the device", err)
+	}
+}
+
+// TestAbortWhileSyncing checks that a file can be closed and removed while it
+// is synced, as it is when that is cancelled.
+func TestAbortWhileSyncing(t *testing.T) {
+	f := newEFile(t, 4<<20)
+	ctx, cancel := context.WithCancel(t.Context())
+	spec := f.spec()
+	spec.Progress = func(n int64) {
+		if n <= 3072 { // the very last call: node 0 is written
+			cancel()
+		}
+	}
+	if _, err := EncryptFile(ctx, spec); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want none or that of the context", err)
+	} else if err != nil {
+		f.nothingElse(t, "plain")
 	}
 }

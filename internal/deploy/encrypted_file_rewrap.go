@@ -104,6 +104,9 @@ func (spec *RewrapSpec) reencrypt(ctx context.Context, path string) error {
 		if _, err := protectedfile.Reencrypt(ctx, file, r, spec.NewKey, opts); err != nil {
 			return err
 		}
+		if err := unlessCancelled(ctx, out.Sync); err != nil {
+			return err
+		}
 		return out.Commit()
 	})
 }

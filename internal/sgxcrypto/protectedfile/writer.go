@@ -28,8 +28,9 @@ type WriterOptions struct {
 	// Rand gives the keys of the nodes and the nonce; the operating system's
 	// source when nil. It must never give the same bytes twice.
 	Rand io.Reader
-	// Progress, when set, is called with the number of plaintext bytes written
-	// since the last call. Calls do not overlap.
+	// Progress, when set, is called with the number of plaintext bytes that were
+	// done since the last call; of [EncryptReproducible], each of the two passes
+	// counts for half of them. Calls do not overlap.
 	Progress func(n int64)
 }
 
@@ -109,10 +110,20 @@ func EncryptReproducible(ctx context.Context, dst io.WriterAt, src io.ReaderAt, 
 	if err != nil {
 		return Summary{}, err
 	}
+	progress := opts.Progress
+	if progress == nil {
+		progress = func(int64) {}
+	}
+	// Each pass is half of the work.
+	opts.Progress = func(n int64) { progress(n - n/2) }
+	var mu sync.Mutex
 	l := newLeaves(s)
 	err = eachPart(ctx, src, s, opts.Jobs, func(i int64, part []byte) {
 		l[i] = sha256.Sum256(part)
 		witness.see(i, part)
+		mu.Lock()
+		defer mu.Unlock()
+		progress(int64(len(part)) / 2)
 	})
 	if err != nil {
 		return Summary{}, fmt.Errorf("digest source: %w", err)

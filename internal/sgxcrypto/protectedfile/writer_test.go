@@ -456,6 +456,14 @@ func TestProgressCountsEveryByte(t *testing.T) {
 			t.Errorf("encrypting %d bytes counts %d", size, done)
 		}
 		done = 0
+		opts := WriterOptions{Path: testPath, Progress: func(n int64) { done += n }}
+		if _, err := EncryptReproducible(t.Context(), &memory{}, bytes.NewReader(plain), int64(size), testKey, opts); err != nil {
+			t.Fatal(err)
+		}
+		if done != int64(size) {
+			t.Errorf("encrypting %d bytes reproducibly counts %d", size, done)
+		}
+		done = 0
 		decrypted(t, file, ReaderOptions{Progress: func(n int64) { done += n }})
 		if done != int64(size) {
 			t.Errorf("decrypting %d bytes counts %d", size, done)
