@@ -255,10 +255,12 @@ func TestClientInstanceFaults(t *testing.T) {
 			}
 			c.sim.Inject(tt.faults...)
 			c.accept(
-				resource.TestStep{Config: c.instanceConfig(bootstrap), Check: c.expectInstance(func(i *ecs.Instance) bool { return i.Status == ecs.StatusRunning })},
+				resource.TestStep{Config: c.instanceConfig(bootstrap, `ram_role_name = "one"`), Check: c.expectInstance(func(i *ecs.Instance) bool { return i.Status == ecs.StatusRunning && c.role() == "one" })},
 				resource.TestStep{
-					PreConfig: func() { c.sim.Inject(tt.faults...) }, Config: c.instanceConfig(bootstrap, `name = "other"`, `instance_type = "ecs.g7.large"`, `tags = { a = "1" }`),
-					ConfigPlanChecks: action(plancheck.ResourceActionUpdate, instanceAddr), Check: c.expectInstance(func(i *ecs.Instance) bool { return i.Name == "other" && i.Type == "ecs.g7.large" }),
+					PreConfig: func() { c.sim.Inject(tt.faults...) }, Config: c.instanceConfig(bootstrap, `name = "other"`, `instance_type = "ecs.g7.large"`, `tags = { a = "1" }`, `ram_role_name = "two"`, `resource_group_id = "rg-two"`),
+					ConfigPlanChecks: action(plancheck.ResourceActionUpdate, instanceAddr), Check: c.expectInstance(func(i *ecs.Instance) bool {
+						return i.Name == "other" && i.Type == "ecs.g7.large" && i.ResourceGroupID == "rg-two" && len(i.Tags) == 1 && c.role() == "two"
+					}),
 				},
 			)
 			if n := c.total("DescribeInstances") + c.total("DescribeSecurityGroups"); n != 0 {

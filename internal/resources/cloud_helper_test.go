@@ -169,7 +169,7 @@ func (c *cloud) only(action, outer, inner, id string) string {
 func everyCallThrottled() []ecssim.Fault {
 	var all []ecssim.Fault
 	for _, action := range append(writes, "DescribeInstances", "DescribeDisks", "DescribeSecurityGroups", "DescribeSecurityGroupAttribute", "DescribeVSwitchAttributes",
-		"DescribeImages", "DescribeAvailableResource", "DescribeInstanceTypes", "DescribeCloudAssistantStatus", "DescribeInvocationResults", "GetCallerIdentity") {
+		"DescribeImages", "DescribeAvailableResource", "DescribeInstanceTypes", "DescribeCloudAssistantStatus", "DescribeInvocationResults", "DescribeInstanceRamRole", "GetCallerIdentity") {
 		all = append(all, ecssim.Throttled(action, 3))
 	}
 	return all
@@ -187,5 +187,5 @@ func everyWriteCut() []ecssim.Fault {
 var writes = []string{
 	"CreateSecurityGroup", "AuthorizeSecurityGroup", "RevokeSecurityGroup", "ModifySecurityGroupAttribute", "ModifySecurityGroupRule", "DeleteSecurityGroup", "TagResources",
 	"UntagResources", "RunInstances", "ModifyInstanceAttribute", "ModifyInstanceMetadataOptions", "ModifyInstanceNetworkSpec", "ModifyInstanceSpec", "JoinSecurityGroup",
-	"LeaveSecurityGroup", "StopInstance", "StartInstance", "DeleteInstance", "RunCommand",
+	"LeaveSecurityGroup", "StopInstance", "StartInstance", "DeleteInstance", "RunCommand", "AttachInstanceRamRole", "DetachInstanceRamRole", "JoinResourceGroup",
 }
