@@ -89,30 +89,54 @@ func parseDICE(value, spki []byte) (*quote.Quote, []string, error) {
 	return q, others, nil
 }
 
-// splitEvidence takes the outermost level apart: tag 60000 ([quote, claims]).
+// splitEvidence takes the outermost level apart: tag 60000 ([quote, claims]). What it returns are parts of value: every
+// connection comes through here, and a quote is worth not being copied at each level.
 func splitEvidence(value []byte) (rawQuote, claims []byte, err error) {
 	item, err := firstItem(value, majorTag, "a tag")
 	if err != nil {
 		return nil, nil, err
 	}
-	var tag cbor.RawTag
-	if err := diceDecoder.Unmarshal(item, &tag); err != nil {
-		return nil, nil, err
+	tag, content := head(item)
+	if tag != diceTag {
+		return nil, nil, fmt.Errorf("found CBOR tag %d, want %d", tag, diceTag)
 	}
-	if tag.Number != diceTag {
-		return nil, nil, fmt.Errorf("found CBOR tag %d, want %d", tag.Number, diceTag)
+	if m := major(content); m != majorArray {
+		return nil, nil, fmt.Errorf("found CBOR major type %d, want an array of 2", m)
 	}
-	pair, err := array(tag.Content, 2)
-	if err != nil {
-		return nil, nil, err
+	n, content := head(content)
+	if n != 2 {
+		return nil, nil, fmt.Errorf("found an array of %d, want 2", n)
 	}
-	if rawQuote, err = byteString(pair[0]); err != nil {
+	if rawQuote, content, err = cutByteString(content); err != nil {
 		return nil, nil, fmt.Errorf("quote: %w", err)
 	}
-	if claims, err = byteString(pair[1]); err != nil {
+	if claims, _, err = cutByteString(content); err != nil {
 		return nil, nil, fmt.Errorf("claims: %w", err)
 	}
 	return rawQuote, claims, nil
+}
+
+// cutByteString returns the content of a byte string at the beginning of well-formed items, and what follows it.
+func cutByteString(items []byte) (content, rest []byte, err error) {
+	if m := major(items); m != majorBytes {
+		return nil, nil, fmt.Errorf("found CBOR major type %d, want a byte string", m)
+	}
+	n, items := head(items)
+	return items[:n:n], items[n:], nil
+}
+
+// head returns the argument of the first item and what follows its head (RFC 8949, section 3). The decoder has found the
+// item well formed and of definite length.
+func head(item []byte) (argument uint64, rest []byte) {
+	info, rest := item[0]&0x1f, item[1:]
+	if info < 24 {
+		return uint64(info), rest
+	}
+	n := 1 << (info - 24) // bytes: 1, 2, 4 or 8
+	for _, b := range rest[:n] {
+		argument = argument<<8 | uint64(b)
+	}
+	return argument, rest[n:]
 }
 
 // readClaims returns the hash entry and the names of all other claims. A duplicate claim is an error of the decoder, so
@@ -196,10 +220,12 @@ func hashSPKI(alg uint64, spki []byte) ([]byte, error) {
 
 // firstItem returns the bytes of the first CBOR item, without what follows it.
 func firstItem(b []byte, wantMajor byte, want string) ([]byte, error) {
-	var item cbor.RawMessage
-	if _, err := diceDecoder.UnmarshalFirst(b, &item); err != nil {
+	var first cbor.RawMessage
+	rest, err := diceDecoder.UnmarshalFirst(b, &first)
+	if err != nil {
 		return nil, err
 	}
+	item := b[:len(b)-len(rest)]
 	if major(item) != wantMajor {
 		return nil, fmt.Errorf("found CBOR major type %d, want %s", major(item), want)
 	}

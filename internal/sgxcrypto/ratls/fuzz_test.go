@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"slices"
 	"testing"
+
+	"github.com/fxamacker/cbor/v2"
 )
 
 // gramineExtensions returns the evidence of all vectors of a form with the key it is about.
@@ -94,6 +96,35 @@ func FuzzCertificate(f *testing.F) {
 		}
 		if e.Form == Legacy && [32]byte(e.Quote.Body.ReportData[:32]) != e.SPKI {
 			t.Error("accepted report data of another key")
+		}
+	})
+}
+
+// FuzzSplitEvidence holds what is cut out of the bytes against what the CBOR library decodes.
+func FuzzSplitEvidence(f *testing.F) {
+	values, _ := gramineExtensions(f, DICE)
+	for _, v := range values {
+		f.Add(v)
+	}
+	for _, v := range [][]byte{
+		nil, {0xd9, 0xea, 0x60}, {0xd9, 0xea, 0x60, 0x82, 0x40, 0x40}, {0xd9, 0xea, 0x60, 0x82, 0x41, 1, 0x58, 1, 2, 3},
+		{0xda, 0, 0, 0xea, 0x60, 0x98, 2, 0x59, 0, 1, 1, 0x5b, 0, 0, 0, 0, 0, 0, 0, 1, 2}, {0xd9, 0xea, 0x60, 0x82, 0x41, 1, 0x61, 'a'},
+		{0xd9, 0xea, 0x60, 0x83, 0x40, 0x40, 0x40}, {0xd9, 0xea, 0x60, 0x9f, 0x40, 0x40, 0xff}, {0xd9, 0xea, 0x60, 0x82, 0x5f, 0xff, 0x40},
+		{0xd9, 0xea, 0x60, 0x40}, {0xc0, 0x82, 0x40, 0x40}, {0xd9, 0xea, 0x60, 0x82, 0x5b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x40},
+	} {
+		f.Add(v)
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		q, claims, err := splitEvidence(value)
+		var tag cbor.RawTag
+		var pair []cbor.RawMessage
+		var want [2][]byte
+		_, werr := diceDecoder.UnmarshalFirst(value, &tag)
+		good := werr == nil && len(value) > 0 && major(value) == majorTag && tag.Number == diceTag && major(tag.Content) == majorArray &&
+			diceDecoder.Unmarshal(tag.Content, &pair) == nil && len(pair) == 2 && major(pair[0]) == majorBytes && major(pair[1]) == majorBytes &&
+			diceDecoder.Unmarshal(pair[0], &want[0]) == nil && diceDecoder.Unmarshal(pair[1], &want[1]) == nil
+		if good != (err == nil) || good && (string(q) != string(want[0]) || string(claims) != string(want[1])) {
+			t.Fatalf("%x and %x, %v; the library has %x, %v", q, claims, err, want, good)
 		}
 	})
 }
