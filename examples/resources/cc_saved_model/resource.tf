@@ -1,9 +1,11 @@
-# The tutorial's model: one input, one output, version 1.
+# The tutorial's model: one input, one output, version 1. Batch normalisations are
+# folded into the convolutions; what is left is in the attribute optimization.
 resource "cc_saved_model" "resnet50" {
   source     = "resnet50_fp32_pretrained_model.pb"
   export_dir = "plaintext/models/resnet50-v15-fp32"
   inputs     = ["input"]
   outputs    = ["predict"]
+  optimize   = true
 }
 
 # Several outputs, one of an operation whose dtype does not follow from the
@@ -28,5 +30,21 @@ resource "cc_encrypted_file" "resnet50" {
   source        = cc_saved_model.resnet50.saved_model_file
   destination   = "upload/models/resnet50-v15-fp32/1/saved_model.pb"
   enclave_path  = "models/resnet50-v15-fp32/1/saved_model.pb"
+  wrap_key_file = cc_wrap_key.model.file
+}
+
+# A SavedModel with variables and assets is published as it is, and every file of
+# it is encrypted.
+resource "cc_saved_model" "translator" {
+  source        = "exports/translator/1700000000"
+  export_dir    = "plaintext/models/translator"
+  model_version = 1
+}
+
+resource "cc_encrypted_file" "translator" {
+  for_each      = cc_saved_model.translator.files
+  source        = each.value
+  destination   = "upload/models/translator/1/${each.key}"
+  enclave_path  = "models/translator/1/${each.key}"
   wrap_key_file = cc_wrap_key.model.file
 }

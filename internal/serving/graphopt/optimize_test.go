@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -672,5 +673,49 @@ func TestStructuralProblems(t *testing.T) {
 	var ns *graphwire.NotServableError
 	if !errors.As(err, &ns) || !strings.HasPrefix(err.Error(), "optimise graph: the graph cannot be served") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestLongChain is walked once, however long.
+func TestLongChain(t *testing.T) {
+	const length = 100_000
+	var b bytes.Buffer
+	b.Write(x3)
+	name := "x"
+	for i := range length {
+		next := "i" + strconv.Itoa(i)
+		b.Write(graphtest.Node(next, "Identity", []string{name}, tFloat))
+		b.Write(graphtest.Node("r"+next, "Relu", []string{next}, tFloat))
+		name = next
+	}
+	b.Write(graphtest.Node("y", "Relu", []string{name}, tFloat))
+	got, report, err := run(t, b.Bytes(), []string{"x"}, []string{"y"}, allGuards)
+	want := graphtest.Graph(x3, graphtest.Node("y", "Relu", []string{"x"}, tFloat))
+	if err != nil || !bytes.Equal(got, want) || report.Passes[0].Changed != length || report.Passes[1].Changed != length {
+		t.Errorf("%d bytes, %+v, %v", len(got), report, err)
+	}
+}
+
+// TestSharedWithoutEnd has so many convolutions of one filter that copies of it
+// would outgrow everything.
+func TestSharedWithoutEnd(t *testing.T) {
+	var b bytes.Buffer
+	b.Write(x3)
+	b.Write(filter("w", 64, 64, 3, 128)) // 6 MB
+	b.Write(statistics("", 128))
+	var outputs []string
+	for i := range 10 {
+		c, n := "c"+strconv.Itoa(i), "n"+strconv.Itoa(i)
+		b.Write(conv(c, "x", "w"))
+		b.Write(fused("FusedBatchNorm", n, c, "", inference))
+		outputs = append(outputs, n)
+	}
+	got, report, err := run(t, b.Bytes(), []string{"x"}, outputs, allGuards)
+	if err != nil || len(got) > 3*b.Len()+32<<20 {
+		t.Fatalf("%d bytes of %d, %v", len(got), b.Len(), err)
+	}
+	p := report.Passes[2]
+	if p.Changed != 4 || len(p.Left) != 6 || p.Left[0].Guard != "G3" || !strings.Contains(p.Left[0].Reason, "copies of them would outgrow the graph") {
+		t.Errorf("%+v", p)
 	}
 }

@@ -2,6 +2,7 @@ package savedmodel
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -88,6 +89,71 @@ func FuzzConvert(f *testing.F) {
 		}
 		if again, err := Inspect(bytes.NewReader(out.Bytes()), int64(out.Len())); err != nil || !again.Servable {
 			t.Fatalf("%+v, %v", again, err)
+		}
+	})
+}
+
+// FuzzOptimize optimises from the first placeholder to the first sink: what comes
+// out must be a graph to the ordinary protocol buffer library, servable, and no
+// further optimised by a second time.
+func FuzzOptimize(f *testing.F) {
+	seeds(f)
+	folded := graphtest.Graph(graphtest.Placeholder("x", Float32, 1, 2, 2, 1),
+		graphtest.Const("w", Float32, graphtest.Dims(1, 1, 1, 1), graphtest.Floats(2)),
+		graphtest.Const("v", Float32, graphtest.Dims(1), graphtest.Floats(1)),
+		graphtest.Node("read", "Identity", []string{"w"}, graphtest.TypeAttr("T", Float32)),
+		graphtest.Node("c", "Conv2D", []string{"x", "read"}, graphtest.TypeAttr("T", Float32)),
+		graphtest.Node("y", "FusedBatchNorm", []string{"c", "v", "v", "v", "v"}, graphtest.TypeAttr("T", Float32), graphtest.BoolAttr("is_training", false)))
+	f.Add(folded)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		info, err := Inspect(bytes.NewReader(data), int64(len(data)))
+		if err != nil || info.Kind != FrozenGraph || !info.Servable || len(info.Inputs) == 0 || len(info.Outputs) == 0 {
+			return
+		}
+		opts := Options{Optimize: true}
+		for _, side := range []struct {
+			from SignatureTensor
+			into *[]TensorSpec
+		}{{info.Inputs[0], &opts.Inputs}, {info.Outputs[0], &opts.Outputs}} {
+			node, port, ok := graphwire.SplitTensorName(side.from.Tensor)
+			if !ok {
+				return
+			}
+			*side.into = []TensorSpec{{Node: node, Port: port}}
+		}
+		optimise := func(data []byte) []byte {
+			var out bytes.Buffer
+			report, err := Convert(&out, bytes.NewReader(data), int64(len(data)), opts)
+			if err != nil {
+				return nil
+			}
+			if int64(out.Len()) != report.Size {
+				t.Fatalf("%d bytes, announced %d", out.Len(), report.Size)
+			}
+			graph, err := EmbeddedGraph(bytes.NewReader(out.Bytes()), int64(out.Len()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, err := io.ReadAll(graph)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return after
+		}
+		once := optimise(data)
+		if once == nil {
+			return
+		}
+		message := graphtest.NewMessage(t, "tensorflow.GraphDef")
+		if proto.Unmarshal(data, message.Interface()) == nil { // or it is damaged where nobody looks
+			if err := proto.Unmarshal(once, message.Interface()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if twice := optimise(once); twice == nil {
+			t.Fatal("the result cannot be converted")
+		} else if len(twice) > len(once) {
+			t.Fatalf("%d bytes after one time, %d after two", len(once), len(twice))
 		}
 	})
 }
