@@ -126,14 +126,15 @@ func PlanRules(id string, present, owned, wanted []ecs.Rule) (add, describe, rem
 // ChangeRules brings the rules of a group from those owned to those wanted: new
 // rules first, so that nothing that is wanted before and after is cut off. It
 // returns the rules that are owned now, also beside an error: what was added
-// before a failure has to be known to be removed later.
+// before a failure has to be known to be removed later. No rules beside an error
+// say that none was added, and that those owned before are what they were.
 func ChangeRules(ctx context.Context, c *ecs.Client, id string, owned, wanted []ecs.Rule) ([]ecs.Rule, error) {
 	fail := func(now []ecs.Rule, err error) ([]ecs.Rule, error) {
 		return now, explainCloud("Security group rules not changed", verb("change rules of security group "+id, err))
 	}
 	present, err := c.IngressRules(ctx, id)
 	if err != nil {
-		return fail(owned, err)
+		return fail(nil, err)
 	}
 	now := ownedRules(present, owned)
 	add, describe, remove, err := PlanRules(id, present, owned, wanted)
@@ -179,16 +180,20 @@ func ownedRules(present, owned []ecs.Rule) []ecs.Rule {
 	return now
 }
 
+// lingering returns a context that ends [afterwards] later than ctx.
+func lingering(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(afterwards, cancel) })
+	return longer, func() { stop(); cancel() }
+}
+
 // seeRules finds the ids of rules that were just added, which the service does
 // not tell. With patience it waits until all are listed, because lists lag
 // behind; without, as after a failure, it looks once. It goes on for a while
 // after its caller gave up.
 func seeRules(ctx context.Context, c *ecs.Client, id string, before, added []ecs.Rule, patience bool) ([]ecs.Rule, error) {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), afterwards)
-		defer cancel()
-	}
+	ctx, release := lingering(ctx)
+	defer release()
 	look, cancel := context.WithTimeout(ctx, ruleLag)
 	defer cancel()
 	var seen []ecs.Rule

@@ -2,6 +2,7 @@ package resources_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -158,4 +159,117 @@ func (c *cloud) idOf(kind string) string {
 		return c.onlyGroup()
 	}
 	return c.onlyInstance().ID
+}
+
+// change is a resource and what it is changed to.
+type change struct {
+	made
+	to      func(c *cloud, first string) func(*process) tftypes.Value
+	arrived func(c *cloud) error
+}
+
+// TestInterruptAtEveryCallOfAChange presses Ctrl-C at each call of an update
+// that changes all that can be changed in place, a restart among it: the next
+// apply ends where this one was to go. Then the same with the deletion.
+func TestInterruptAtEveryCallOfAChange(t *testing.T) {
+	t.Parallel()
+	instance, group := bothKinds["instance"], bothKinds["group"]
+	for name, m := range map[string]change{
+		"instance": {
+			made: instance,
+			to: func(c *cloud, first string) func(*process) tftypes.Value {
+				second := c.do("CreateSecurityGroup", "SecurityGroupId", map[string]string{"VpcId": c.vpc})
+				return func(p *process) tftypes.Value {
+					return p.object(p.schemas.ResourceSchemas["cc_client_instance"].ValueType(), map[string]tftypes.Value{
+						"vswitch_id": text(c.vswitch), "security_group_ids": tftypes.NewValue(tftypes.Set{ElementType: tftypes.String}, []tftypes.Value{text(second)}),
+						"name": text("renamed"), "description": text("described"), "host_name": text("host-2"), "resource_group_id": text("rg-2"), "ram_role_name": text("role-2"),
+						"instance_type": text("ecs.g7.large"), "http_tokens": text("optional"), "internet_charge_type": text("PayByBandwidth"),
+					})
+				}
+			},
+			arrived: func(c *cloud) error {
+				i := c.onlyInstance()
+				if i.Name != "renamed" || i.Description != "described" || i.HostName != "host-2" || i.ResourceGroupID != "rg-2" || c.role() != "role-2" || i.Type != "ecs.g7.large" ||
+					i.HTTPTokens != "optional" || i.InternetChargeType != "PayByBandwidth" || len(i.SecurityGroups) != 1 || i.Status != "Running" {
+					return fmt.Errorf("the instance is %+v", i)
+				}
+				return nil
+			},
+		},
+		"group": {
+			made: group,
+			to: func(c *cloud, _ string) func(*process) tftypes.Value {
+				return func(p *process) tftypes.Value {
+					cidrs := tftypes.NewValue(tftypes.Set{ElementType: tftypes.String}, []tftypes.Value{text("192.0.2.0/24"), text("203.0.113.0/24")})
+					return p.object(p.schemas.ResourceSchemas["cc_security_group"].ValueType(), map[string]tftypes.Value{
+						"vpc_id": text(c.vpc), "name": text("renamed"), "resource_group_id": text("rg-2"), "key_server_cidrs": cidrs, "ssh_cidrs": cidrs,
+					})
+				}
+			},
+			arrived: func(c *cloud) error {
+				id := c.onlyGroup()
+				g, err := c.api.FindSecurityGroup(c.ctx(), id)
+				if err != nil {
+					return err
+				}
+				rules, err := c.api.IngressRules(c.ctx(), id)
+				if err == nil && (g.Name != "renamed" || g.ResourceGroupID != "rg-2" || len(rules) != 4) {
+					err = fmt.Errorf("the group is %+v with %v", g, rules)
+				}
+				return err
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for n, struck := 1, true; struck; n++ {
+				struck = m.strikeChange(t, n)
+			}
+		})
+	}
+}
+
+// strikeChange strikes at the n-th call of an update and of a deletion. It tells
+// whether either had so many.
+func (m change) strikeChange(t *testing.T, n int) (struck bool) {
+	t.Helper()
+	c := newCloud(t, m.options)
+	first := ""
+	if m.kind == "cc_client_instance" {
+		first = c.do("CreateSecurityGroup", "SecurityGroupId", map[string]string{"VpcId": c.vpc})
+	}
+	p := c.newProcess()
+	o := p.apply(m.kind, p.null(m.kind), m.config(c, first)(p))
+	to := m.to(c, first)
+	if o.errors != "" {
+		t.Fatal(o.errors)
+	}
+	p = c.newProcess()
+	p.strike = n
+	o = p.apply(m.kind, o.state, to(p))
+	struck = len(p.calls) >= n
+	p = c.newProcess()
+	if o = p.apply(m.kind, p.refresh(m.kind, o.state), to(p)); o.errors != "" {
+		t.Fatalf("update struck at call %d: the next apply: %s", n, o.errors)
+	}
+	if err := m.arrived(c); err != nil {
+		t.Fatalf("update struck at call %d: after the next apply %v", n, err)
+	}
+	p = c.newProcess()
+	p.strike = n
+	o = p.apply(m.kind, o.state, p.null(m.kind))
+	struck = struck || len(p.calls) >= n
+	p = c.newProcess()
+	if !o.state.IsNull() {
+		if now := p.refresh(m.kind, o.state); !now.IsNull() {
+			o = p.apply(m.kind, now, p.null(m.kind))
+		}
+	}
+	if left := c.total(m.list); left != 0 {
+		t.Fatalf("deletion struck at call %d: %d are left: %s", n, left, o.errors)
+	}
+	if !struck {
+		t.Logf("struck at each of %d calls", n-1)
+	}
+	return struck
 }

@@ -180,7 +180,7 @@ func (o outcome) id() string {
 func (p *process) apply(kind string, prior, config tftypes.Value) outcome {
 	p.t.Helper()
 	planned, err := p.server.PlanResourceChange(p.ctx, &tfprotov6.PlanResourceChangeRequest{
-		TypeName: kind, PriorState: p.dynamic(prior), ProposedNewState: p.dynamic(config), Config: p.dynamic(config),
+		TypeName: kind, PriorState: p.dynamic(prior), ProposedNewState: p.dynamic(p.proposed(kind, prior, config)), Config: p.dynamic(config),
 	})
 	p.cloud.check(err)
 	if d := problems(planned.Diagnostics); d != "" {
@@ -201,6 +201,37 @@ func (p *process) apply(kind string, prior, config tftypes.Value) outcome {
 	state, err := applied.NewState.Unmarshal(p.schemas.ResourceSchemas[kind].ValueType())
 	p.cloud.check(err)
 	return outcome{state: state, errors: problems(applied.Diagnostics)}
+}
+
+// proposed is what Terraform proposes: the configuration, and what it leaves to
+// the provider as it was.
+func (p *process) proposed(kind string, prior, config tftypes.Value) tftypes.Value {
+	p.t.Helper()
+	if prior.IsNull() || config.IsNull() {
+		return config
+	}
+	var before, all map[string]tftypes.Value
+	p.cloud.check(prior.As(&before))
+	p.cloud.check(config.As(&all))
+	for _, a := range p.schemas.ResourceSchemas[kind].Block.Attributes {
+		if a.Computed && all[a.Name].IsNull() {
+			all[a.Name] = before[a.Name]
+		}
+	}
+	return tftypes.NewValue(config.Type(), all)
+}
+
+// refresh reads what is there; null when it is gone.
+func (p *process) refresh(kind string, state tftypes.Value) tftypes.Value {
+	p.t.Helper()
+	read, err := p.server.ReadResource(p.ctx, &tfprotov6.ReadResourceRequest{TypeName: kind, CurrentState: p.dynamic(state)})
+	p.cloud.check(err)
+	if d := problems(read.Diagnostics); d != "" {
+		p.t.Fatal(d)
+	}
+	now, err := read.NewState.Unmarshal(p.schemas.ResourceSchemas[kind].ValueType())
+	p.cloud.check(err)
+	return now
 }
 
 // null is a resource that is not there.

@@ -284,10 +284,13 @@ func (r *securityGroupResource) Update(ctx context.Context, req resource.UpdateR
 		endCreation(ctx, c, ecs.TagSecurityGroup, id, &resp.Diagnostics)
 	}
 	owned, err := deploy.ChangeRules(ctx, c, id, old.owned(ctx, &resp.Diagnostics), m.rules(ctx, &resp.Diagnostics))
-	m.save(ctx, owned, &resp.State, resp.Identity, &resp.Diagnostics)
 	if err != nil {
 		addError(&resp.Diagnostics, path.Empty(), "Security group rules not changed", err)
+		if owned == nil {
+			return // the state stays as it was; the next refresh sees how far it got
+		}
 	}
+	m.save(ctx, owned, &resp.State, resp.Identity, &resp.Diagnostics)
 }
 
 func (r *securityGroupResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
