@@ -176,13 +176,13 @@ var hellos = []hello{
 // marshal writes the record, with the extensions that mbedTLS sends.
 func (h *hello) marshal(serverName string) []byte {
 	list := func(values []uint16) []byte {
-		b := binary.BigEndian.AppendUint16(nil, uint16(2*len(values))) //nolint:gosec // Short.
+		b := binary.BigEndian.AppendUint16(nil, uint16(2*len(values)))
 		for _, v := range values {
 			b = binary.BigEndian.AppendUint16(b, v)
 		}
 		return b
 	}
-	vector := func(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) } //nolint:gosec // Short.
+	vector := func(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
 	var extensions []byte
 	extension := func(kind uint16, body []byte) {
 		extensions = binary.BigEndian.AppendUint16(extensions, kind)
@@ -207,7 +207,7 @@ func (h *hello) marshal(serverName string) []byte {
 	body = append(body, list(h.suites)...)
 	body = append(body, 1, 0)
 	body = append(body, vector(extensions)...)
-	message := append([]byte{1, 0, byte(len(body) >> 8), byte(len(body))}, body...) //nolint:gosec // Short.
+	message := append([]byte{1, 0, byte(len(body) >> 8), byte(len(body))}, body...)
 	return append([]byte{22, 3, 1}, vector(message)...)
 }
 

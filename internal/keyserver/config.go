@@ -227,11 +227,11 @@ func DefaultLimits() LimitsConfig {
 // DefaultMaxAge bounds the age of TCB info and QE identity where the configuration does not.
 const DefaultMaxAge = 7 * 24 * time.Hour
 
-// Duration and Size are how the configuration writes times and numbers of bytes.
-type (
-	Duration = scalar.Duration
-	Size     = scalar.Size
-)
+// Duration is how the configuration writes times.
+type Duration = scalar.Duration
+
+// Size is how it writes numbers of bytes.
+type Size = scalar.Size
 
 // LoadConfig reads and checks a configuration file. Relative paths in it are relative to its directory. The error is a
 // *ConfigError when the file could be read. It does not open the files that the configuration names; [New] does.

@@ -21,7 +21,7 @@ func TestCPU(t *testing.T) {
 	}
 	w := newWorld(t)
 	config := w.audited()
-	if dir, err := os.MkdirTemp("/dev/shm", "audit"); err == nil {
+	if dir, err := os.MkdirTemp("/dev/shm", "audit"); err == nil { //nolint:usetesting // In memory.
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		config = w.config() + "audit: { file: " + filepath.Join(dir, "audit.log") + ", checkpoint_key: audit.key }\n"
 	}

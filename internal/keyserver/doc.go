@@ -19,12 +19,20 @@
 // With an audit log (package audit) the release's entry is on the device before the first byte of the secret is sent;
 // when it cannot be written, because the disk is full or the clock was turned back, nothing is released. Refusals and
 // loads of configurations are in it too. Whoever shows evidence that nothing vouches for fills no disk: such refusals are
-// written up to a rate and counted beyond it.
+// written up to a rate and counted beyond it. The log goes on in a new file after some size, as one chain; its checkpoints
+// are in the server's log too, to be where nobody on this machine can change them.
+//
+// # Secrets
+//
+// They come from files, systemd credentials, the environment or commands (package keysource), and are read again at every
+// reload. There is one copy of each in memory for each configuration that is in use, wiped with the last connection that
+// began under it.
 //
 // # What is believed
 //
-// The configuration file decides who gets which key; whoever can write it can release keys. Quotes are believed when
-// package dcap says so. The collateral service is not believed, what it serves is signed. The time is this machine's.
+// The configuration file decides who gets which key; whoever can write it can release keys, unless [Options].ConfigKeys
+// demands a signature (package configsign). Quotes are believed when package dcap says so. The collateral service is not
+// believed, what it serves is signed. The time is this machine's, held against the last entry of the audit log.
 //
 // # Metrics
 //

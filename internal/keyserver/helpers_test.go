@@ -39,7 +39,7 @@ var programs = map[string]func(args []string) int{}
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		if play := programs[os.Args[1]]; play != nil {
-			os.Exit(play(os.Args[2:]))
+			os.Exit(play(os.Args[2:])) //nolint:forbidigo // It is main here.
 		}
 	}
 	goleak.VerifyTestMain(m)

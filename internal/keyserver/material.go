@@ -111,7 +111,7 @@ func (m *material) destroy() {
 
 func (m *material) openSource(c *CollateralConfig, opts *Options) error {
 	if c.Bundle != "" {
-		f, err := os.Open(c.Bundle)
+		f, err := os.Open(c.Bundle) //nolint:gosec // The operator names the file.
 		if err != nil {
 			return fmt.Errorf("open collateral file: %w", err)
 		}

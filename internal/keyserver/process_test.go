@@ -119,7 +119,7 @@ func answer(s server) int {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.serve(ctx, l) }()
-	fmt.Println(l.Addr())
+	_, _ = fmt.Fprintln(os.Stdout, l.Addr())
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		var u usage
 		switch lines.Text() {
@@ -186,7 +186,7 @@ func (w *world) spawn(program, config string) *child {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	cmd := exec.Command(self, program, filepath.Join(w.dir, name)) //nolint:noctx // It ends when its stdin does.
+	cmd := exec.Command(self, program, filepath.Join(w.dir, name)) // it ends when its stdin does
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

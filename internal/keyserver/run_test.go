@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -470,9 +469,6 @@ func TestSignedConfiguration(t *testing.T) {
 
 // TestCredentialsAreWatched as files are.
 func TestCredentialsAreWatched(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no systemd here")
-	}
 	w := newWorld(t)
 	w.interval = 10 * time.Millisecond
 	t.Setenv(keysource.CredentialsDirectory, w.dir)

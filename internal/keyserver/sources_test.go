@@ -23,9 +23,9 @@ func init() {
 			return 1
 		}
 		text := base64.StdEncoding.EncodeToString(raw)
-		fmt.Println(text)
+		_, _ = fmt.Fprintln(os.Stdout, text)
 		if len(raw) != wrapKeySize {
-			fmt.Fprintf(os.Stderr, "what a strange key %s\n", text)
+			_, _ = fmt.Fprintf(os.Stderr, "what a strange key %s\n", text)
 			return 1
 		}
 		return 0

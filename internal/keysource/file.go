@@ -110,7 +110,7 @@ func readFile(path string, form Form, key *[Size]byte, check func(fs.FileInfo) e
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("read wrap key %s: it is not a regular file (%s)", path, info.Mode().Type())
 	}
-	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open wrap key: %w", err)
 	}

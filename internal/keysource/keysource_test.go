@@ -70,7 +70,7 @@ var programs = map[string]func(args []string) int{
 			return 3
 		}
 		_, set := os.LookupEnv(args[0])
-		_, _ = fmt.Printf("set %v, visible %v, others %v", set, strings.Contains(string(raw), hex.EncodeToString(canary[:])),
+		_, _ = fmt.Fprintf(os.Stdout, "set %v, visible %v, others %v", set, strings.Contains(string(raw), hex.EncodeToString(canary[:])),
 			strings.Contains(string(raw), "OTHER=untouched"))
 		return 0
 	},
@@ -79,7 +79,7 @@ var programs = map[string]func(args []string) int{
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		if p := programs[os.Args[1]]; p != nil {
-			os.Exit(p(os.Args[2:]))
+			os.Exit(p(os.Args[2:])) //nolint:forbidigo // It is main here.
 		}
 	}
 	goleak.VerifyTestMain(m)

@@ -76,7 +76,7 @@ func lockAndOpen(path string, f *os.File, moved bool, opts Options) (*Log, error
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	// Who held the lock until now may have moved the file away meanwhile.
-	if there, err := os.Stat(path); !moved && (err != nil || !os.SameFile(info, there)) || moved && err == nil {
+	if there, err := os.Stat(path); !moved && (err != nil || !os.SameFile(info, there)) || moved && err == nil { //nolint:gosec // The operator names the log.
 		return nil, errMoved
 	}
 	rotate := opts.RotateSize

@@ -98,16 +98,16 @@ func (l *Log) moveOn(move bool) (err error) {
 		return err
 	}
 	if move {
-		err = os.Rename(l.path, kept)
+		err = os.Rename(l.path, kept) //nolint:gosec // The operator names the log.
 	}
 	if err == nil {
-		if err = os.Rename(l.path+".next", l.path); err != nil && move {
-			err = errors.Join(err, os.Rename(kept, l.path))
+		if err = os.Rename(l.path+".next", l.path); err != nil && move { //nolint:gosec // The operator names the log.
+			err = errors.Join(err, os.Rename(kept, l.path)) //nolint:gosec // The operator names the log.
 		}
 	}
 	if err != nil {
 		_ = f.Close()
-		_ = os.Remove(l.path + ".next")
+		_ = os.Remove(l.path + ".next") //nolint:gosec // The operator names the log.
 		return err
 	}
 	_ = l.f.Close()
@@ -128,7 +128,8 @@ func (l *Log) moveOn(move bool) (err error) {
 
 // begin makes a file with its first line on the device.
 func (l *Log) begin(path string, line []byte) (file, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a process that came no further
+	// Of a process that came no further.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { //nolint:gosec // The operator names the log.
 		return nil, err
 	}
 	f, err := l.create(path)
@@ -140,7 +141,7 @@ func (l *Log) begin(path string, line []byte) (file, error) {
 	}
 	if err != nil {
 		_ = f.Close()
-		_ = os.Remove(path)
+		_ = os.Remove(path) //nolint:gosec // The operator names the log.
 		return nil, err
 	}
 	return f, nil
