@@ -28,7 +28,7 @@ func TestSoak(t *testing.T) {
 	w := newWorld(t)
 	text := w.audited()
 	text = text[:len(text)-len(" }\n")] + ", rotate_size: 1MiB, checkpoint_interval: 10s }\n" +
-		"limits: { handshake_timeout: 2s, request_timeout: 2s, unfinished_handshakes: 64, unfinished_per_address: 64 }\n"
+		"limits: { unfinished_handshakes: 256, unfinished_per_address: 256 }\n" // with the timeouts that machines of any speed keep
 	c := w.spawn("server", text)
 	wanted := w.clientConfig()
 	w.identity.Debug = true
@@ -109,6 +109,9 @@ func TestSoak(t *testing.T) {
 	}
 	clients.Wait()
 	t.Logf("%v: %d served, %d refused, %d others; %d samples", time.Since(start).Round(time.Second), served.Load(), refused.Load(), others.Load(), len(heap.y))
+	if len(heap.y) < 10 {
+		t.Fatalf("%d samples tell nothing", len(heap.y))
+	}
 	for _, s := range []struct {
 		name  string
 		of    series
