@@ -135,8 +135,9 @@ func goesOn(src io.ReaderAt, size int64) (bool, error) {
 }
 
 // Memory is a plaintext or a protected file in memory: a source or a
-// destination of a fixed size. Between two of them [Encrypt] and [Decrypt] work
-// without buffers in between; to encrypt one, pass [Memory.Reader].
+// destination of a fixed size. [Encrypt] works between two of them without a
+// buffer, and [Decrypt] puts the plaintext into one without another; to encrypt
+// one, pass [Memory.Reader].
 type Memory []byte
 
 // ReadAt reads what is there.

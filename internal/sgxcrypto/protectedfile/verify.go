@@ -88,7 +88,7 @@ func (r *Reader) each(ctx context.Context, dst any, do func(off int64, p []byte)
 	return eachGroup(ctx, workers(r.opts.Jobs, r.shape.hash), groupsOf(r.shape), func(g group, buf *groupBuffer) error {
 		start := groupStart(g.m)
 		to := window(dst, start, g.n)
-		if err := r.openGroup(g, buf, to, do != nil && to == nil); err != nil {
+		if err := r.openGroup(g, buf, to); err != nil {
 			return err
 		}
 		if do != nil && to == nil {
@@ -101,24 +101,17 @@ func (r *Reader) each(ctx context.Context, dst any, do func(off int64, p []byte)
 	})
 }
 
-// openGroup reads and decrypts a group. Its plaintext is in buf afterwards if it
-// is to stay there, and in to if that is not nil.
-func (r *Reader) openGroup(g group, buf *groupBuffer, to []byte, stay bool) error {
+// openGroup reads and decrypts a group into buf, or its plaintext into to if
+// that is not nil.
+func (r *Reader) openGroup(g group, buf *groupBuffer, to []byte) error {
 	// The slot first: if a hash node above is damaged, that is the finding.
 	at, err := r.hashSlot(g.m)
 	if err != nil {
 		return err
 	}
 	count := r.shape.dataIn(g.m)
-	nodes := (1 + count) * NodeSize
-	from := window(r.src, hashNodeNumber(g.m)*NodeSize, nodes)
-	if from == nil || stay || overlap(from, to) {
-		from = nil
-		if err := r.readNodes(buf[:nodes], hashNodeNumber(g.m)); err != nil {
-			return err
-		}
-	} else {
-		copy(buf[:NodeSize], from)
+	if err := r.readNodes(buf[:(1+count)*NodeSize], hashNodeNumber(g.m)); err != nil {
+		return err
 	}
 	if !openNode(buf[:], buf[:], at) {
 		return r.badNode(hashNodeNumber(g.m))
@@ -126,19 +119,16 @@ func (r *Reader) openGroup(g group, buf *groupBuffer, to []byte, stay bool) erro
 	hash := (*hashNode)(buf[:NodeSize])
 	for i := range count {
 		in := buf.node(i)
-		if from != nil {
-			in = buf.node(0) // stays in the nearest cache
-			copy(in[:NodeSize], from[(1+i)*NodeSize:])
-		}
 		out := in
-		if end := (i + 1) * NodeSize; end <= len(to) {
-			out = to[i*NodeSize : end]
+		rest := to[min(i*NodeSize, len(to)):]
+		if len(rest) >= NodeSize {
+			out = rest
 		}
 		if !openNode(out, in, hash.dataSlot(i)) {
 			return r.badNode(dataNodeNumber(g.m*dataPerHash + int64(i)))
 		}
-		if rest := len(to) - i*NodeSize; rest > 0 && rest < NodeSize {
-			copy(to[i*NodeSize:], in[:rest])
+		if len(rest) > 0 && len(rest) < NodeSize {
+			copy(rest, in)
 		}
 	}
 	return nil
