@@ -183,7 +183,7 @@ func (o *optimizer) constant(e graphwire.Edge, what string) (constant, error) {
 	}
 	n := &o.nodes[e.Node]
 	switch {
-	case n.made != nil:
+	case n.made != nil && n.op != "Placeholder":
 		return constant{}, refuse("", "its %s %q was just folded", what, n.name)
 	case e.Port != 0 || n.op != "Const":
 		return constant{}, refuse("", "its %s is computed by %s %q", what, n.op, n.name)

@@ -415,6 +415,16 @@ func TestNotFinite(t *testing.T) {
 	}
 }
 
+// TestNotFiniteLast has the one bad weight at the end of an odd number.
+func TestNotFiniteLast(t *testing.T) {
+	data := graphtest.Graph(x3, graphtest.Const("w", graphtest.Float32, graphtest.Dims(1, 1, 3, 1), graphtest.Floats(1, 1, float32(math.Inf(-1)))),
+		statistics("", 1), conv("conv", "x", "w"), fused("FusedBatchNorm", "bn", "conv", "", inference))
+	_, report, err := run(t, data, []string{"x"}, []string{"bn"}, allGuards)
+	if err != nil || len(report.Passes[2].Left) != 1 || report.Passes[2].Left[0].Guard != "G9" {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
 // TestOnlyFloat32 is G5.
 func TestOnlyFloat32(t *testing.T) {
 	stats := statistics("", 4)
@@ -615,12 +625,16 @@ func TestDropWaits(t *testing.T) {
 			graphtest.Graph(head, graphtest.Node("r", "Print", []string{"x"}, tFloat), graphtest.Node("id", "Identity", []string{"r"}, tFloat), graphtest.Node("y", "AddV2", []string{"x", "read", "^id", "^r"}, tFloat)),
 			graphtest.Graph(x3, vector("w", 1, 2, 3), graphtest.Node("r", "Print", []string{"x"}, tFloat), graphtest.Node("y", "AddV2", []string{"x", "w", "^r"}, tFloat)),
 		},
+		"printed": {
+			graphtest.Graph(head, graphtest.Node("r", "Print", []string{"read"}, tFloat), graphtest.Node("y", "AddV2", []string{"x", "read", "^r"}, tFloat)),
+			graphtest.Graph(x3, vector("w", 1, 2, 3), graphtest.Node("r", "Print", []string{"w"}, tFloat), graphtest.Node("y", "AddV2", []string{"x", "w", "^r"}, tFloat)),
+		},
 		"fed": {
 			graphtest.Graph(x3, graphtest.Node("id", "Identity", []string{"x"}, tFloat), graphtest.Node("y", "AddV2", []string{"x", "id", "^id"}, tFloat), graphtest.Node("z", "Relu", []string{"y", "^x"}, tFloat)),
 			graphtest.Graph(x3, graphtest.Node("y", "AddV2", []string{"x", "x"}, tFloat), graphtest.Node("z", "Relu", []string{"y", "^x"}, tFloat)),
 		},
 	} {
-		output := map[string]string{"computed": "y", "fed": "z"}[name]
+		output := map[string]string{"computed": "y", "printed": "y", "fed": "z"}[name]
 		if got, _, err := run(t, tt.graph, []string{"x"}, []string{output}, allGuards); err != nil || !bytes.Equal(got, tt.want) {
 			t.Errorf("%s: got  %q\nwant %q, %v", name, got, tt.want, err)
 		}
@@ -661,9 +675,32 @@ func TestReshapedVectors(t *testing.T) {
 	if _, report, err = run(t, base(0, 1), []string{"x"}, []string{"bn"}, allGuards); err != nil || report.Passes[2].Changed != 0 {
 		t.Errorf("another Squeeze: %+v, %v", report.Passes[2], err)
 	}
-	other := bytes.ReplaceAll(data, binary.LittleEndian.AppendUint32([]byte{1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0}, 4), binary.LittleEndian.AppendUint32([]byte{1, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0}, 1))
-	if _, report, err = run(t, other, []string{"x"}, []string{"bn"}, allGuards); err != nil || report.Passes[2].Changed != 0 {
-		t.Errorf("another dimension: %+v, %v", report.Passes[2], err)
+	// Along another dimension it is another sum.
+	across := func(dims ...uint32) []byte {
+		return graphtest.Graph(x3, filter("w", 3, 3, 3, 4), statistics("", 4), ints("to", dims...), reshape("gamma"), reshape("beta"), reshape("mean"), reshape("variance"),
+			conv("conv", "x", "w"), decomposed("AddV2", "bn", "conv", "r"))
+	}
+	for dims, want := range map[[4]uint32]int{{1, 1, 1, 4}: 1, {1, 4, 1, 1}: 0, {1, 1, 4, 1}: 0} {
+		if _, report, err = run(t, across(dims[:]...), []string{"x"}, []string{"bn"}, allGuards); err != nil || report.Passes[2].Changed != want {
+			t.Errorf("%v: %+v, %v", dims, report.Passes[2], err)
+		}
+	}
+}
+
+// TestFedConstant has statistics that requests may give.
+func TestFedConstant(t *testing.T) {
+	data := graphtest.Graph(x3, filter("w", 3, 3, 3, 4), statistics("", 4), conv("conv", "x", "w"), fused("FusedBatchNorm", "bn", "conv", "", inference))
+	got, report, err := runTyped(t, data, []string{"x", "mean"}, []string{"bn"}, allGuards, graphwire.Invalid)
+	if err != nil || !bytes.Equal(got, data) || report.Passes[2].Left[0].Reason != "its mean is an input of the signature" {
+		t.Errorf("%+v, %v", report, err)
+	}
+	read := graphtest.Graph(x3, filter("w", 3, 3, 3, 4), statistics("", 4), conv("conv", "x", "w"), graphtest.Node("read", "Identity", []string{"mean"}, tFloat),
+		graphtest.Node("bn", "FusedBatchNorm", []string{"conv", "gamma", "beta", "read", "variance"}, tFloat, inference))
+	if _, report, err = runTyped(t, read, []string{"x", "read"}, []string{"bn"}, allGuards, graphwire.Invalid); err != nil || report.Passes[2].Changed != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	if _, report, err = run(t, data, []string{"x", "mean"}, []string{"bn"}, allGuards); err != nil || report.Passes[2].Left[0].Reason != `its mean is computed by Placeholder "mean"` {
+		t.Errorf("%+v, %v", report, err)
 	}
 }
 
