@@ -290,14 +290,10 @@ func (k KeyServerContainer) checkDocker(ctx context.Context) error {
 func (p *preparedContainer) place(ctx context.Context) error {
 	owner := strconv.Itoa(image.UID)
 	release := path.Join(p.configDir(), p.release)
-	for _, args := range [][]string{
-		{"mkdir", "-p", path.Dir(p.Directory)},
-		{"install", "-d", "-m", "0700", p.Directory},
-		{"install", "-d", "-m", "0700", "-o", owner, "-g", owner, p.configDir(), p.cacheDir(), release},
-	} {
-		if err := p.Host.Run(ctx, remote.Command{Args: args}); err != nil {
-			return fmt.Errorf("make directory of key server: %w", err)
-		}
+	const script = `mkdir -p -- "$1"; install -d -m 0700 -- "$2"; o=$3; shift 3; install -d -m 0700 -o "$o" -g "$o" -- "$@"`
+	args := []string{"sh", "-ec", script, "sh", path.Dir(p.Directory), p.Directory, owner, p.configDir(), p.cacheDir(), release}
+	if err := p.Host.Run(ctx, remote.Command{Args: args}); err != nil {
+		return fmt.Errorf("make directory of key server: %w", err)
 	}
 	local := p.absolute()
 	for _, f := range containerFiles(&local) {

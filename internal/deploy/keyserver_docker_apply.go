@@ -277,12 +277,12 @@ func (p *preparedContainer) start(ctx context.Context) (log string, err error) {
 // run starts a container and waits until it is ready. If that fails it returns
 // the end of its log too.
 func (p *preparedContainer) run(ctx context.Context, name string, options ...string) (log string, err error) {
-	args := append([]string{"run", "--detach", "--name", name}, p.options()...)
+	args := append([]string{"run", "--detach", "--pull", "never", "--name", name}, p.options()...)
 	args = append(append(args, options...), p.reference())
 	if p.InMemory {
 		args = append(args, "keyserver", "serve", "--config", image.ConfigFile, "--state-file", image.StateFile, awaitFilesFlag, handedOver)
 	}
-	if _, err := p.docker(ctx, args...); err != nil {
+	if err := p.create(ctx, args); err != nil {
 		return "", err
 	}
 	if err := p.handOver(ctx, name); err != nil {
@@ -294,6 +294,21 @@ func (p *preparedContainer) run(ctx context.Context, name string, options ...str
 		log = p.log(ctx, name, "")
 	}
 	return log, err
+}
+
+// create runs `docker run`. Another server of the machine may have dropped the
+// image since it was loaded, because no container had it yet; Docker must not
+// look for it elsewhere then.
+func (p *preparedContainer) create(ctx context.Context, args []string) error {
+	_, err := p.docker(ctx, args...)
+	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "no such image") {
+		return err
+	}
+	if err := p.load(ctx); err != nil {
+		return err
+	}
+	_, err = p.docker(ctx, args...)
+	return err
 }
 
 // containerStatus is what the server in a container says of itself.
@@ -377,20 +392,17 @@ func (k KeyServerContainer) log(ctx context.Context, name, since string) string 
 // sweep removes the files of former configurations, which hold keys, and what
 // an interrupted Apply has left of its own.
 func (p *preparedContainer) sweep(ctx context.Context) error {
-	former := []string{p.configDir(), "-mindepth", "1", "-maxdepth", "1", "!", "-name", p.release, "!", "-name", path.Base(p.configFile())}
-	half := []string{path.Join(p.configDir(), p.release), "-name", ".cc-tmp-*"}
-	for _, search := range [][]string{former, half} {
-		out, err := remote.Output(ctx, p.Host, append(append([]string{"find"}, search...), "-print0")...)
-		if err != nil {
-			return fmt.Errorf("remove former files of key server: %w", err)
+	const script = `find "$1" -mindepth 1 -maxdepth 1 ! -name "$2" ! -name "$3" -print0; find "$1/$2" -name '.cc-tmp-*' -print0`
+	out, err := remote.Output(ctx, p.Host, "sh", "-ec", script, "sh", p.configDir(), p.release, path.Base(p.configFile()))
+	if err != nil {
+		return fmt.Errorf("remove former files of key server: %w", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		if name == "" {
+			continue
 		}
-		for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
-			if name == "" {
-				continue
-			}
-			if err := p.wipe(ctx, name); err != nil {
-				return err
-			}
+		if err := p.wipe(ctx, name); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -398,7 +410,7 @@ func (p *preparedContainer) sweep(ctx context.Context) error {
 
 // wipe overwrites the files below a path and removes it.
 func (k KeyServerContainer) wipe(ctx context.Context, name string) error {
-	const script = `if [ -e "$1" ]; then find "$1" -type f -exec shred -n 1 -z -u {} +; rm -rf -- "$1"; fi`
+	const script = `if [ -e "$1" ] || [ -L "$1" ]; then find "$1" -type f -exec shred -n 1 -z -u {} +; rm -rf -- "$1"; fi`
 	if err := k.Host.Run(ctx, remote.Command{Args: []string{"sh", "-ec", script, "sh", name}}); err != nil {
 		return fmt.Errorf("remove files of key server: %w", err)
 	}

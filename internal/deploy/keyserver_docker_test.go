@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/remote"
+	"github.com/ccctl/terraform-provider-cc/internal/sim/sgxsim"
 	"github.com/ccctl/terraform-provider-cc/internal/testhost"
 )
 
@@ -76,6 +77,16 @@ func ownProgram(t *testing.T) string {
 	return path
 }
 
+// simulatedCollateral is that of a platform which no test looks at closer.
+func simulatedCollateral() (bundle, root []byte, err error) {
+	platform, err := sgxsim.New(sgxsim.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	bundle, err = platform.CollateralFile(time.Now())
+	return bundle, platform.RootPEM(), err
+}
+
 // testContainer is a key server for the Docker of the tests on this machine.
 func testContainer(t *testing.T) KeyServerContainer {
 	t.Helper()
@@ -85,6 +96,16 @@ func testContainer(t *testing.T) KeyServerContainer {
 	k.Program = program(t, releasedCcctl)
 	k.Config.Listen = testhost.FreeAddress(t)
 	k.Probe = k.Config.Listen
+	// A server without collateral is not ready for long.
+	bundle, root, err := simulatedCollateral()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(k.Config.TLS.Certificate)
+	k.Config.Collateral = KeyServerCollateral{Bundle: filepath.Join(dir, "collateral.json")}
+	k.Config.AllowTrustedRoot = filepath.Join(dir, "root.pem")
+	writeFile(t, k.Config.Collateral.Bundle, string(bundle), 0o600)
+	writeFile(t, k.Config.AllowTrustedRoot, string(root), 0o600)
 	t.Cleanup(func() {
 		for _, name := range []string{k.Name, k.trialName(), k.previousName()} {
 			_ = exec.Command("docker", "rm", "-f", name).Run()
@@ -225,7 +246,7 @@ func checkHardening(t *testing.T, k KeyServerContainer) {
 		"{{.HostConfig.PortBindings}}":                      fmt.Sprintf("map[4433/tcp:[{127.0.0.1 %s}]]", k.Config.Listen[strings.LastIndexByte(k.Config.Listen, ':')+1:]),
 		"{{.Config.Healthcheck.Test}}":                      "[CMD /ccctl keyserver status --state-file /run/cc-key-server/state.json]",
 		"{{.HostConfig.NetworkMode}}":                       "default",
-		"{{len .Mounts}}":                                   "2",
+		"{{len .Mounts}}":                                   "1",
 		"{{len .Config.Env}}":                               "0",
 		"{{.HostConfig.PidMode}}{{.HostConfig.UsernsMode}}": "",
 	} {
@@ -259,7 +280,7 @@ func checkFiles(t *testing.T, k KeyServerContainer) {
 	if err != nil {
 		t.Fatal(full(err))
 	}
-	if got := names(t, filepath.Join(k.configDir(), p.release)); got != "secret-0 server-key.pem server.pem" {
+	if got := names(t, filepath.Join(k.configDir(), p.release)); got != "collateral.json secret-0 server-key.pem server.pem trusted-root.pem" {
 		t.Errorf("files: %s", got)
 	}
 	_, text, ok := strings.Cut(string(readFile(t, k.configFile())), configHead)
@@ -429,29 +450,40 @@ func cutConnections(t *testing.T, seed uint64, rounds int) {
 		k.Host = x
 		return k.Apply(t.Context())
 	}
-	begun := time.Now()
-	if _, err := apply(); err != nil {
-		t.Fatal(full(err))
-	}
-	whole := time.Since(begun)
-	random := rand.New(rand.NewPCG(1, seed))
-	cuts := 0
-	for i := range rounds {
+	change := func(i int) {
 		if i%2 == 0 { // another container
 			k.Config.Listen = testhost.FreeAddress(t)
 			k.Probe = k.Config.Listen
 		}
 		k.Config.Rules[0].Name = fmt.Sprintf("rule %d", i)
-		timer := time.AfterFunc(time.Duration(random.Int64N(int64(whole))), proxy.cut)
-		_, err := apply()
+	}
+	// Once, so that the image is there, and once for each kind, to see how long it takes.
+	var whole [2]time.Duration
+	for i := range 3 {
+		change(i + 1)
+		begun := time.Now()
+		if _, err := apply(); err != nil {
+			t.Fatal(full(err))
+		}
+		whole[(i+1)%2] = time.Since(begun)
+	}
+	random := rand.New(rand.NewPCG(1, seed))
+	cuts := 0
+	for i := range rounds {
+		change(i)
+		at := time.Duration(random.Int64N(int64(whole[i%2])))
+		begun := time.Now()
+		timer := time.AfterFunc(at, proxy.cut)
+		_, cutErr := apply()
 		timer.Stop()
-		if err != nil {
+		if cutErr != nil {
 			cuts++
 		}
 		run, err := apply()
 		if err != nil {
 			t.Fatalf("cut %d, then applied again: %s", i, full(err))
 		}
+		t.Logf("cut %d after %v of %v: %v; all of it took %v", i, at, whole[i%2], cutErr, time.Since(begun))
 		k.Host = remote.Local{}
 		if status := observeContainer(t, k, run); status != KeyServerRunning {
 			t.Errorf("cut %d: status is %q", i, status)
@@ -562,6 +594,28 @@ func (s answering) Run(_ context.Context, c remote.Command) error {
 }
 
 func (answering) String() string { return "a machine" }
+
+// TestContainerImageDropped has another server drop the image after it was
+// found there. It is sent again, and not looked for in a registry.
+func TestContainerImageDropped(t *testing.T) {
+	t.Parallel()
+	k := testContainer(t)
+	k.Program = ownProgram(t)
+	p, err := k.prepare(t.Context())
+	if err != nil {
+		t.Fatal(full(err))
+	}
+	if err := errors.Join(p.load(t.Context()), p.place(t.Context()), p.put(t.Context(), p.configFile(), p.text)); err != nil {
+		t.Fatal(full(err))
+	}
+	docker(t, "image", "rm", p.image.Reference())
+	if log, err := p.start(t.Context()); err != nil {
+		t.Fatal(full(err), log)
+	}
+	if err := k.Remove(t.Context()); err != nil {
+		t.Fatal(full(err))
+	}
+}
 
 // TestContainerAwaitSaysWhy has servers that do not get ready.
 func TestContainerAwaitSaysWhy(t *testing.T) {
