@@ -117,22 +117,28 @@ func printAuditReport(w io.Writer, r *audit.Report) error {
 }
 
 func newAuditGenKeyCommand(u *ui) *cobra.Command {
+	return newNoteKeyCommand(u, audit.GenerateKey, "Make the key that signs an audit log's checkpoints",
+		`gen-key writes a signing key for the configuration's audit.checkpoint_key to FILE
+and prints the key that 'ccctl audit verify --key' takes. Keep that one on another
+machine: whoever has the signing key, which a server keeps beside its log, can
+sign checkpoints for a rewritten log.`, "the server, such as keys.example.com")
+}
+
+// newNoteKeyCommand makes a pair of keys for signed notes: the secret one in a file, the other one on stdout.
+func newNoteKeyCommand(u *ui, generate func(name string) (secret, public string, err error), short, long, whose string) *cobra.Command {
 	var out, name string
 	cmd := &cobra.Command{
 		Use:   "gen-key --name NAME -o FILE",
-		Short: "Make the key that signs an audit log's checkpoints",
-		Long: `gen-key writes a signing key for the configuration's audit.checkpoint_key to FILE
-and prints the key that 'ccctl audit verify --key' takes. Keep that one on another
-machine: whoever has the signing key, which a server keeps beside its log, can
-sign checkpoints for a rewritten log.`,
-		Args: args(),
+		Short: short,
+		Long:  long,
+		Args:  args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, flag := range []string{"name", "output"} {
 				if err := needFlag(cmd, flag); err != nil {
 					return err
 				}
 			}
-			secret, public, err := audit.GenerateKey(name)
+			secret, public, err := generate(name)
 			if err != nil {
 				return withCode(exitUsage, err)
 			}
@@ -146,7 +152,7 @@ sign checkpoints for a rewritten log.`,
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "`FILE` to write the signing key to; it must not exist")
-	cmd.Flags().StringVar(&name, "name", "", "`NAME` of the server, such as keys.example.com")
+	cmd.Flags().StringVar(&name, "name", "", "`NAME` of "+whose)
 	u.jsonFlag(cmd)
 	return cmd
 }

@@ -35,37 +35,10 @@ func (k configKeys) verifier() (*configsign.Verifier, error) {
 }
 
 func newKeyserverGenKeyCommand(u *ui) *cobra.Command {
-	var out, name string
-	cmd := &cobra.Command{
-		Use:   "gen-key --name NAME -o FILE",
-		Short: "Make the key that signs configurations",
-		Long: `gen-key writes a signing key for 'ccctl keyserver sign-config' to FILE and prints
+	return newNoteKeyCommand(u, configsign.GenerateKey, "Make the key that signs configurations",
+		`gen-key writes a signing key for 'ccctl keyserver sign-config' to FILE and prints
 the key that 'ccctl keyserver serve --verify-key' takes. Keep the signing key away
-from the server: whoever has it decides who is given which wrap key.`,
-		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, flag := range []string{"name", "output"} {
-				if err := needFlag(cmd, flag); err != nil {
-					return err
-				}
-			}
-			secret, public, err := configsign.GenerateKey(name)
-			if err != nil {
-				return withCode(exitUsage, err)
-			}
-			if err := atomicfile.WriteNew(out, []byte(secret+"\n"), 0o600); err != nil {
-				return err
-			}
-			return u.report(map[string]string{"file": out, "verification_key": public}, func(w io.Writer) error {
-				_, err := fmt.Fprintln(w, public)
-				return err
-			})
-		},
-	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "`FILE` to write the signing key to; it must not exist")
-	cmd.Flags().StringVar(&name, "name", "", "`NAME` of who signs, such as ops.example.com")
-	u.jsonFlag(cmd)
-	return cmd
+from the server: whoever has it decides who is given which wrap key.`, "who signs, such as ops.example.com")
 }
 
 func newKeyserverSignCommand(u *ui) *cobra.Command {
