@@ -236,23 +236,24 @@ func UpdateSecurityGroup(ctx context.Context, c *ecs.Client, id string, from, to
 // deleted holds its groups for a while, so it tries for as long as ctx lasts,
 // and then says what still uses the group.
 func DeleteSecurityGroup(ctx context.Context, c *ecs.Client, id string) error {
-	var last error
+	var inUse error // the last answer that said so
 	err := c.Wait(ctx, "security group "+id+" to be free", func(ctx context.Context) (bool, string, error) {
-		last = c.DeleteSecurityGroup(ctx, id)
-		if ecs.ClassOf(last) == ecs.ClassDependency {
+		err := c.DeleteSecurityGroup(ctx, id)
+		if ecs.ClassOf(err) == ecs.ClassDependency {
+			inUse = err
 			return false, "in use", nil
 		}
-		return last == nil, "", last
+		return err == nil, "", err
 	})
 	if err == nil {
 		return nil
 	}
-	if ecs.ClassOf(last) != ecs.ClassDependency {
+	if inUse == nil || ctx.Err() == nil {
 		return explainCloud("Security group not deleted", verb("delete security group "+id, err))
 	}
 	return &Error{
 		Summary: "Security group still in use",
-		Err:     fmt.Errorf("delete security group %s: %w", id, last),
+		Err:     fmt.Errorf("delete security group %s: %w", id, inUse),
 		Remedy:  "Still in use by: " + usersOf(ctx, c, id) + ". Destroy or move those first; a machine that was just deleted holds its groups for some minutes.",
 	}
 }

@@ -204,3 +204,30 @@ func TestDescriptionIsSentOnce(t *testing.T) {
 		t.Errorf("sent %d times", sent)
 	}
 }
+
+// TestGroupInUseIsNamedHoweverLate ends the caller's time while the group's
+// deletion is on its way: what was known before is still told.
+func TestGroupInUseIsNamedHoweverLate(t *testing.T) {
+	c := newCloud(t, ecssim.Options{})
+	id := c.running()
+	ctx, cancel := context.WithCancel(c.ctx())
+	defer cancel()
+	c.sim.Inject(ecssim.Fault{Action: "DeleteSecurityGroup", Skip: 1, Delay: 60 * time.Millisecond, Status: 503, Code: "ServiceUnavailable"})
+	go func() {
+		for {
+			seen := 0
+			for _, r := range c.sim.Requests() {
+				if r.Action == "DeleteSecurityGroup" {
+					seen++
+				}
+			}
+			if seen > 0 { // the second, slow one is next
+				time.Sleep(20 * time.Millisecond)
+				cancel()
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	explained(t, DeleteSecurityGroup(ctx, c.client, c.group), "Security group still in use", "DependencyViolation", "instances "+id)
+}
