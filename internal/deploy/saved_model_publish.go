@@ -36,9 +36,9 @@ func (s SavedModelSpec) decide(ctx context.Context, m *made, opts PublishOptions
 	if _, err := os.Lstat(s.VersionDir()); errors.Is(err, fs.ErrNotExist) {
 		return newVersion, nil
 	}
-	there, err := modelFiles(s.VersionDir())
-	if err != nil && !opts.Replace {
-		return fail("%w", err)
+	there, odd := modelFiles(s.VersionDir())
+	if odd != nil && !opts.Replace {
+		return fail("%w", odd)
 	}
 	stale := slices.ContainsFunc(opts.Owned, func(name string) bool { return slices.Contains(there, name) && !slices.Contains(m.names(), name) })
 	same, err := s.compare(ctx, m)
@@ -55,6 +55,9 @@ func (s SavedModelSpec) decide(ctx context.Context, m *made, opts PublishOptions
 		return intoVersion, nil
 	}
 	// A whole directory gives way, and with it what somebody else put there.
+	if odd != nil {
+		return fail("%s cannot be replaced: %w", s.VersionDir(), odd)
+	}
 	for _, name := range there {
 		if !slices.Contains(opts.Owned, name) && !slices.Contains(m.names(), name) {
 			return fail("%s has a file that was not published with it, %s, and would be lost: move it away", s.VersionDir(), name)

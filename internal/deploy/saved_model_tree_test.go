@@ -128,6 +128,18 @@ func TestReplaceTree(t *testing.T) {
 	if err := os.Remove(spec.path("notes.txt")); err != nil {
 		t.Fatal(err)
 	}
+	if runtime.GOOS != "windows" { // a link is somebody's too
+		if err := os.Symlink("saved_model.pb", spec.path("a-link")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := PublishSavedModel(t.Context(), spec, PublishOptions{Replace: true, Owned: first.Files})
+		if !errors.Is(err, ErrModelExists) || !strings.Contains(err.Error(), `cannot be replaced: "a-link" is not a regular file but`) {
+			t.Fatalf("got %v", err)
+		}
+		if err := os.Remove(spec.path("a-link")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	second := publishModel(t, spec, PublishOptions{Replace: true, Owned: first.Files})
 	if got := listing(t, spec.ExportDir); got != "5/assets.extra/warmup 5/saved_model.pb 5/"+oneShard+" 5/"+savedmodel.VariablesIndex {
 		t.Errorf("published %s", got)

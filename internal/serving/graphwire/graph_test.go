@@ -105,7 +105,7 @@ func TestLibrary(t *testing.T) {
 	want := []indexed{{"one", map[string]int{"Relu": 2}}, {"two", map[string]int{"VarHandleOp": 1}}}
 	var got []indexed
 	for _, f := range g.Functions {
-		got = append(got, indexed{f.Name, f.Ops})
+		got = append(got, indexed(f))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -1,8 +1,10 @@
 package savedmodel
 
-import "github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+import (
+	"slices"
 
-import "slices"
+	"github.com/ccctl/terraform-provider-cc/internal/serving/graphwire"
+)
 
 // The shape rules of operations that move dimensions about.
 
