@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ccctl/terraform-provider-cc/internal/serving/savedmodel"
+	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 )
 
 const oneShard = "variables/variables.data-00000-of-00001"
@@ -267,5 +268,28 @@ func TestInspectTree(t *testing.T) {
 	info, err = InspectSavedModel(spec.Source)
 	if err != nil || info.Servable || len(info.Problems) != 1 || !strings.Contains(info.Problems[0].Reason, "variables/variables.index is missing") {
 		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// TestRealTrees has the smallest SavedModel that TensorFlow Serving's own tests
+// serve, and one whose variables were left behind.
+func TestRealTrees(t *testing.T) {
+	models := testshared.Dir(t, "models")
+	publish := func(name string) (SavedModelSpec, error) {
+		data, err := os.ReadFile(filepath.Join(models, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := SavedModelSpec{Source: filepath.Join(t.TempDir(), "1"), ExportDir: filepath.Join(t.TempDir(), "models"), Version: 1}
+		writeTree(t, spec.Source, map[string]string{savedmodel.FileName: string(data)})
+		_, err = PublishSavedModel(t.Context(), spec, PublishOptions{})
+		return spec, err
+	}
+	if spec, err := publish("matrix_half_plus_two.saved_model.pb"); err != nil || listing(t, spec.ExportDir) != "1/saved_model.pb" {
+		t.Errorf("%v, published %s", err, listing(t, spec.ExportDir))
+	}
+	if _, err := publish("regression.saved_model.pb"); err == nil ||
+		!strings.Contains(err.Error(), `it is one of 2 variables, and variables/variables.index is missing, so they would be empty`) {
+		t.Errorf("got %v", err)
 	}
 }
