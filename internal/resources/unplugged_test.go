@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -229,6 +230,9 @@ func (u *unplugged) aftermath() aftermath {
 	}
 	if config, ok := found[0]["Config"].(map[string]any); ok {
 		delete(config, "Hostname")
+	}
+	if mounts, ok := found[0]["Mounts"].([]any); ok { // Docker lists them in any order
+		slices.SortFunc(mounts, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	}
 	o.Container = map[string]any{}
 	for _, key := range []string{"Name", "Image", "Config", "HostConfig", "Mounts", "RestartCount"} {
