@@ -17,8 +17,9 @@ import (
 const (
 	// maxIdle is what 10,000 connections whose clients have shown no evidence may take of the server's memory, in bytes.
 	maxIdle = 256 << 20
-	// maxEach is what any connection may take: crypto/tls alone keeps three copies of a certificate.
-	maxEach = 128 << 10
+	// maxEach is what any connection may take, with what a heap has in reserve: crypto/tls alone keeps three copies of a
+	// certificate.
+	maxEach = 192 << 10
 )
 
 // TestIdleConnections holds connections open that do nothing, before, in and after their handshake, and looks at what the

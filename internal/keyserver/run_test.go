@@ -57,7 +57,7 @@ func (w *world) run(text string) *process {
 
 func (p *process) waitForState(t testing.TB, ok func(s *State) bool) *State {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		s, err := ReadState(p.state)
 		if err == nil && s != nil && ok(s) {
 			return s
@@ -399,13 +399,21 @@ func TestSignedConfiguration(t *testing.T) {
 	if w.configKeys, err = configsign.NewVerifier(public...); err != nil {
 		t.Fatal(err)
 	}
+	// Whole, so that the server does not see half of it and refuse that as well.
+	replace := func(name string, content []byte) {
+		t.Helper()
+		w.write("new", content)
+		if err := os.Rename(filepath.Join(w.dir, "new"), filepath.Join(w.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	sign := func(text, by string) {
 		t.Helper()
 		signed, err := configsign.Sign([]byte(text), keys[by], time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.write("server.yaml.sig", signed)
+		replace("server.yaml.sig", signed)
 	}
 	text := w.audited()
 	fails := func(want string) {
@@ -436,7 +444,7 @@ func TestSignedConfiguration(t *testing.T) {
 
 	// The file alone, then its signature too.
 	changed := text + "# changed\n"
-	w.write("server.yaml", []byte(changed))
+	replace("server.yaml", []byte(changed))
 	w.log.waitFor(t, "level=ERROR", "the new configuration is not good", "is of another version of it")
 	if err := w.ask(s.Listen); err != nil {
 		t.Errorf("with the good configuration: %v", err)
