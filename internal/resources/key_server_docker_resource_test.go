@@ -46,6 +46,10 @@ type remoteWorld struct {
 func newRemoteWorld(t *testing.T) *remoteWorld {
 	t.Helper()
 	docker := testhost.DockerHost(t)
+	// A developer's agent would be asked for keys that it does not have.
+	if err := os.Unsetenv("SSH_AUTH_SOCK"); err != nil {
+		t.Fatal(err)
+	}
 	w := &remoteWorld{t: t, dir: t.TempDir(), ssh: testhost.StartSSHD(t, "DOCKER_HOST="+docker), listen: testhost.FreeAddress(t),
 		name: "cc-test-" + strings.ToLower(rand.Text()[:8]), accept: `"UpToDate", "SWHardeningNeeded"`}
 	var err error
