@@ -197,7 +197,7 @@ func TestArtifactUploadOverSSH(t *testing.T) {
 			ExpectError: says("there is no .cc-upload.json of an upload that came to its end. The import id of a cc_artifact_upload is the directory, for this machine, or ssh://USER@HOST:PORT/DIRECTORY"),
 		},
 		resource.TestStep{ // a machine that is not reached is an error and no absence
-			Config:      strings.Replace(f.config(), quote(ssh.Address), quote(testhost.FreeAddress(t)), 1),
+			Config:      strings.Replace(f.config(), quote(ssh.Address), quote("127.0.0.1:1"), 1),
 			ExpectError: says("connection refused"),
 		},
 	)

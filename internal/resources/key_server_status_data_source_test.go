@@ -46,7 +46,7 @@ data "cc_key_server_status" "test" {
 		resource.TestStep{Config: f.config() + listener, Check: ready},
 		resource.TestStep{ // by itself: what is known is that nobody answers
 			PreConfig: f.kill,
-			Config:    strings.Replace(listener, "cc_key_server.test.admin_address", quote(admin), 1),
+			Config:    strings.Replace(listener, "cc_key_server.test.admin_address", quote("127.0.0.1:1"), 1),
 			Check: resource.ComposeAggregateTestCheckFunc(
 				resource.TestCheckResourceAttr(statusAddr, "state", "unreachable"),
 				resource.TestCheckResourceAttrWith(statusAddr, "reason", func(s string) error {
@@ -75,7 +75,7 @@ check "key_server" {
     error_message = "The key server is ${data.cc_key_server_status.test.state}."
   }
 }
-`, testhost.FreeAddress(t), testhost.NewKey(t, t.TempDir()+"/host"), testKey(t)))
+`, "127.0.0.1:1", testhost.NewKey(t, t.TempDir()+"/host"), testKey(t)))
 	if out := w.terraform("apply", "-auto-approve"); !strings.Contains(out, "The key server is unreachable.") {
 		t.Errorf("the check says nothing:\n%s", out)
 	}
