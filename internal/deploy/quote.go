@@ -63,8 +63,8 @@ type CollateralPlace struct {
 	URL     string // any other service
 	// RootCACRLURL replaces the place of the root CA's CRL, with URL.
 	RootCACRLURL string
-	CA      string // PEM file of authorities for the service's TLS certificate; empty: the system's
-	Update  string // "standard" or "early"; "standard" when empty
+	CA           string // PEM file of authorities for the service's TLS certificate; empty: the system's
+	Update       string // "standard" or "early"; "standard" when empty
 	// EvaluationNumber, if not 0, asks for TCB info and QE identity of that
 	// tcbEvaluationDataNumber, instead of Update's.
 	EvaluationNumber uint32
