@@ -47,7 +47,7 @@ func TestKeyRotation(t *testing.T) {
 					return
 				}
 				starts.Add(1)
-				time.Sleep(rand.N(3 * time.Millisecond)) //nolint:gosec // When an enclave starts is no secret.
+				time.Sleep(rand.N(3 * time.Millisecond))
 			}
 		})
 	}

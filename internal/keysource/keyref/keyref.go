@@ -18,7 +18,7 @@ import (
 
 const (
 	schemeEnv        = "env:"
-	schemeCredential = "credential:"
+	schemeCredential = "credential:" //nolint:gosec // The name of a kind of reference, and no credential.
 )
 
 // IsFile tells whether the reference is the path of a file.

@@ -189,7 +189,7 @@ func (t Transit) Read(ctx context.Context, key *[keysource.Size]byte) error {
 }
 
 func readCiphertext(name string) (string, error) {
-	f, err := os.Open(name) //nolint:gosec // The operator names the file.
+	f, err := os.Open(name)
 	if err != nil {
 		return "", err
 	}
@@ -277,7 +277,7 @@ func findToken() (string, error) {
 		}
 		name = filepath.Join(home, ".vault-token")
 	}
-	token, err := os.ReadFile(name) //nolint:gosec // The operator names the file.
+	token, err := os.ReadFile(name)
 	if err != nil {
 		return "", fmt.Errorf("%s is not set, and its file cannot be read: %w", api.EnvVaultToken, err)
 	}
