@@ -135,7 +135,7 @@ func (l *logReader) check(cmd *cobra.Command, since string, now time.Time) error
 // followed: whoever follows ends by interrupting, which is no failure.
 func (l *logReader) followed(ctx context.Context, err error) error {
 	if l.follow && ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // see above
 	}
 	return err
 }
