@@ -233,6 +233,12 @@ func (p *preparedContainer) rollBack(ctx context.Context, err error, log string,
 			backErr = errors.New("it is not there any more, or has lost its secrets")
 		}
 	}
+	if backErr == nil {
+		// One that went on running has seen the new file meanwhile, and takes a moment to see the old one again.
+		limited, cancelWait := context.WithTimeout(back, reloadPatience)
+		backErr = p.awaitConfig(limited, p.Name, hexDigest(old))
+		cancelWait()
+	}
 	failure := p.notStarted(back, err, log)
 	if backErr != nil {
 		return withEvidence(failure, "Nor did its former version start again: "+backErr.Error())
@@ -334,13 +340,18 @@ func (k KeyServerContainer) status(ctx context.Context, name string) (*container
 
 // await waits until a container serves with the wished configuration.
 func (p *preparedContainer) await(ctx context.Context, name string) error {
+	return p.awaitConfig(ctx, name, p.digest)
+}
+
+// awaitConfig is await for the configuration with a digest.
+func (p *preparedContainer) awaitConfig(ctx context.Context, name, digest string) error {
 	tick := time.NewTicker(4 * pollInterval)
 	defer tick.Stop()
 	last := "it has not answered"
 	for {
 		status, err := p.status(ctx, name)
 		switch _, known := remote.ExitCode(err); {
-		case err == nil && status.ConfigSHA256 != p.digest:
+		case err == nil && status.ConfigSHA256 != digest:
 			last = "another configuration is in force"
 		case err == nil && status.Ready == "yes":
 			return nil

@@ -212,7 +212,7 @@ func (s SavedModelSpec) writeFiles(ctx context.Context, dir string, m *made, sum
 		if err := os.MkdirAll(filepath.Dir(path), m.dir); err != nil {
 			return fmt.Errorf("publish %s: %w", s.path(f.name), pathCause(err))
 		}
-		if err := writeModel(ctx, path, f, io.MultiWriter(sums.file(f.name, f.size), progressWriter(s.Progress))); err != nil {
+		if err := writeModel(ctx, path, f, sums.file(f.name, f.size), progressWriter(s.Progress)); err != nil {
 			return err
 		}
 	}
@@ -227,14 +227,14 @@ func (s SavedModelSpec) writeFiles(ctx context.Context, dir string, m *made, sum
 	return nil
 }
 
-func writeModel(ctx context.Context, path string, f madeFile, sums io.Writer) error {
+func writeModel(ctx context.Context, path string, f madeFile, sums, progress io.Writer) error {
 	out, err := atomicfile.Create(path, f.mode)
 	if err != nil {
 		return err
 	}
 	defer out.Abort()
 	behind := newBehindWriter(sums)
-	err = f.write(contextWriter{ctx, io.MultiWriter(&flushing{File: out.File}, behind)})
+	err = f.write(contextWriter{ctx, io.MultiWriter(&flushing{File: out.File}, progress, behind)})
 	if berr := behind.Close(); err == nil {
 		err = berr
 	}
