@@ -277,7 +277,7 @@ func findToken() (string, error) {
 		}
 		name = filepath.Join(home, ".vault-token")
 	}
-	token, err := os.ReadFile(name)
+	token, err := os.ReadFile(name) //nolint:gosec // The operator names the file.
 	if err != nil {
 		return "", fmt.Errorf("%s is not set, and its file cannot be read: %w", api.EnvVaultToken, err)
 	}
