@@ -21,7 +21,7 @@ func newAuditCommand(u *ui) *cobra.Command {
 func newAuditVerifyCommand(u *ui) *cobra.Command {
 	var keyFile string
 	var checkpoints []string
-	var archived bool
+	var archived, joined bool
 	cmd := &cobra.Command{
 		Use:   "verify FILE...",
 		Short: "Find any entry of an audit log that was changed, removed, moved or added",
@@ -38,12 +38,13 @@ not change those. Entries after the last checkpoint could still be missing. The
 server's log has every checkpoint too, in lines "audit checkpoint".
 
 With --archived the first files may have been taken elsewhere: what was in them
-is as the server has signed it.
+is as the server has signed it. With --joined FILE is what was collected of the
+server's standard output (audit.copy_to_stdout), where files follow each other.
 
 Exit codes: 3 not an audit log, 4 not what was written.`,
 		Args: args("FILE..."),
 		RunE: func(_ *cobra.Command, a []string) error {
-			opts := audit.VerifyOptions{AllowMissingBeginning: archived}
+			opts := audit.VerifyOptions{AllowMissingBeginning: archived, Joined: joined}
 			if archived && keyFile == "" {
 				return usagef("ccctl audit verify: --archived needs --key")
 			}
@@ -83,6 +84,7 @@ Exit codes: 3 not an audit log, 4 not what was written.`,
 	cmd.Flags().StringVar(&keyFile, "key", "", "`FILE` with the key that 'ccctl audit gen-key' printed")
 	cmd.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "`FILE` with a checkpoint that was copied from the log's host (repeatable)")
 	cmd.Flags().BoolVar(&archived, "archived", false, "accept that the log's first files are elsewhere")
+	cmd.Flags().BoolVar(&joined, "joined", false, "the log's files follow each other in FILE")
 	u.jsonFlag(cmd)
 	return cmd
 }

@@ -89,7 +89,7 @@ SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
 				return nil
 			}
 			err = keyserver.Run(cmd.Context(), config, keyserver.RunOptions{
-				Options:   keyserver.Options{Log: log, Fingerprint: wrapKeyFingerprint, ConfigKeys: keys},
+				Options:   keyserver.Options{Log: log, Stdout: u.out, Fingerprint: wrapKeyFingerprint, ConfigKeys: keys},
 				StateFile: stateFile, Version: version(), Reload: reload,
 			})
 			return keyserverError(err)

@@ -2,6 +2,7 @@ package keyserver
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,6 +33,9 @@ func openAccount(c *Config, s *Server) (*account, error) {
 		s.log.Warn("no audit log is kept: give audit.file")
 		return nil, nil //nolint:nilnil // A nil account is one that keeps nothing.
 	}
+	if c.Audit.CopyToStdout && s.opts.Stdout == nil {
+		return nil, errors.New("copy audit log: this server has no standard output: leave out audit.copy_to_stdout")
+	}
 	opts := audit.Options{
 		Interval: time.Duration(c.Audit.CheckpointInterval), Now: s.now,
 		CheckpointFile: c.Audit.CheckpointFile, RotateSize: int64(c.Audit.RotateSize),
@@ -39,6 +43,9 @@ func openAccount(c *Config, s *Server) (*account, error) {
 		Signed: func(c *audit.Checkpoint, text []byte) {
 			s.log.Info("audit checkpoint", "entries", c.Seq, "note", string(text))
 		},
+	}
+	if c.Audit.CopyToStdout {
+		opts.Copy = s.opts.Stdout
 	}
 	if c.Audit.CheckpointKey != "" {
 		raw, err := readSmall(c.Audit.CheckpointKey)

@@ -37,6 +37,8 @@ type Config struct {
 	Audit *AuditConfig `yaml:"audit,omitempty"`
 	// Admin is the listener for status, health checks and metrics; absent: none.
 	Admin *AdminConfig `yaml:"admin,omitempty"`
+	// Health is a listener for health checks alone, which may be on any address; absent: none.
+	Health *HealthConfig `yaml:"health,omitempty"`
 	// Limits bound what clients can take.
 	Limits LimitsConfig `yaml:"limits,omitempty"`
 	// AllowTrustedRoot is a PEM file of root certificates trusted instead of Intel's: a simulated platform's. A quote
@@ -172,6 +174,8 @@ type AuditConfig struct {
 	CheckpointFile string `yaml:"checkpoint_file,omitempty"`
 	// RotateSize is the size after which the log goes on in a new file; 256MiB unless given.
 	RotateSize Size `yaml:"rotate_size,omitempty"`
+	// CopyToStdout writes every entry to standard output too, for a collector of logs, before it is acted upon.
+	CopyToStdout bool `yaml:"copy_to_stdout,omitempty"`
 }
 
 // DefaultRotateSize is the size of an audit log's files where the configuration gives none: some 200,000 decisions.

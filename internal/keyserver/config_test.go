@@ -43,8 +43,9 @@ rules:
     tcb: { accept: [UpToDate, SWHardeningNeeded], accept_advisories: [INTEL-SA-00615], min_evaluation_number: 17 }
     allow_debug: true
     secret: resnet50
-audit: { file: audit.log, checkpoint_key: audit.key, checkpoint_interval: 5m, checkpoint_file: ../checkpoint, rotate_size: 64MiB }
+audit: { file: audit.log, checkpoint_key: audit.key, checkpoint_interval: 5m, checkpoint_file: ../checkpoint, rotate_size: 64MiB, copy_to_stdout: true }
 admin: { listen: 127.0.0.1:9433 }
+health: { listen: ":9434" }
 limits: { unfinished_handshakes: 100, unfinished_per_address: 10, handshake_timeout: 1s, request_timeout: 2s, collateral_timeout: 3s, drain_timeout: 4s }
 allow_trusted_root: root.pem
 `
@@ -76,8 +77,9 @@ func TestParseConfigReadsEveryField(t *testing.T) {
 			TCB:        TCBConfig{Accept: []string{"UpToDate", "SWHardeningNeeded"}, AcceptAdvisories: []string{"INTEL-SA-00615"}, MinEvaluationNumber: 17},
 			AllowDebug: true, Secret: "resnet50",
 		}},
-		Audit: &AuditConfig{File: "/etc/cc/audit.log", CheckpointKey: "/etc/cc/audit.key", CheckpointInterval: Duration(5 * time.Minute), CheckpointFile: "/etc/checkpoint", RotateSize: 64 << 20},
-		Admin: &AdminConfig{Listen: "127.0.0.1:9433"},
+		Audit:  &AuditConfig{File: "/etc/cc/audit.log", CheckpointKey: "/etc/cc/audit.key", CheckpointInterval: Duration(5 * time.Minute), CheckpointFile: "/etc/checkpoint", RotateSize: 64 << 20, CopyToStdout: true},
+		Admin:  &AdminConfig{Listen: "127.0.0.1:9433"},
+		Health: &HealthConfig{Listen: ":9434"},
 		Limits: LimitsConfig{
 			UnfinishedHandshakes: 100, UnfinishedPerAddress: 10, HandshakeTimeout: Duration(time.Second),
 			RequestTimeout: Duration(2 * time.Second), CollateralTimeout: Duration(3 * time.Second), DrainTimeout: Duration(4 * time.Second),
@@ -164,6 +166,8 @@ func TestConfigProblems(t *testing.T) {
 		{"listen beyond ports", `":4433"`, `":65536"`, `listen: "65536" is not a port number`},
 		{"no certificate", "certificate: server.pem, ", "", "tls.certificate: is missing; name the PEM file"},
 		{"no private key", ", private_key: server-key.pem", "", "tls.private_key: is missing"},
+		{"health checks without port", `listen: ":4433"`, "listen: \":4433\"\nhealth: { listen: 192.0.2.7 }", `health.listen: "192.0.2.7" is not host:port; write it as ":9434"`},
+		{"health checks nowhere", `listen: ":4433"`, "listen: \":4433\"\nhealth: {}", `health.listen: is missing; write it as ":9434"`},
 		{"no collateral", "collateral: { region: cn-beijing }", "", "collateral: has no source; give exactly one of region"},
 		{"two sources", "region: cn-beijing", "region: cn-beijing, bundle: b.json", "collateral: has 2 sources; give exactly one of"},
 		{"unknown region", "cn-beijing", "cn-bejing", `collateral.region: "cn-bejing" is not among ap-southeast-1`},

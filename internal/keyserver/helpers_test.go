@@ -63,7 +63,8 @@ type world struct {
 	interval time.Duration // at which a process looks at its files; 0: the default
 	// configKeys are those by which configurations must be signed; nil: by none.
 	configKeys *configsign.Verifier
-	subject    string // common name of the server's certificate
+	stdout     *logBuffer // receives audit entries; nil: there is none
+	subject    string     // common name of the server's certificate
 }
 
 func newWorld(t testing.TB) *world {
@@ -182,11 +183,15 @@ func (w *world) parse(text string) *Config {
 }
 
 func (w *world) options() Options {
-	return Options{
+	opts := Options{
 		ConfigKeys:  w.configKeys,
 		Log:         slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Fingerprint: func([wrapKeySize]byte) string { return "fingerprint" },
 	}
+	if w.stdout != nil {
+		opts.Stdout = w.stdout
+	}
+	return opts
 }
 
 // bundle is the platform's collateral of now.

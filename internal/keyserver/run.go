@@ -80,6 +80,15 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 		stop := s.serveAdmin(al, opts.Version)
 		defer stop()
 	}
+	if cfg.Health != nil {
+		hl, err := lc.Listen(ctx, "tcp", cfg.Health.Listen)
+		if err != nil {
+			return fmt.Errorf("listen for health checks: %w", err)
+		}
+		report.Health = hl.Addr().String()
+		stop := console.ServeHealth(hl, s.Ready, s.log)
+		defer stop()
+	}
 	tell := func() {
 		if state == nil {
 			return
@@ -233,7 +242,10 @@ func (s *Server) replace(ctx context.Context, cfg *Config) error {
 	if admin(cfg) != admin(old.cfg) {
 		k.add("admin", remedy, "changed from %s to %s", admin(old.cfg), admin(cfg))
 	}
-	if !equalAudit(cfg.Audit, old.cfg.Audit) {
+	if !same(cfg.Health, old.cfg.Health) {
+		k.add("health", remedy, "changed")
+	}
+	if !same(cfg.Audit, old.cfg.Audit) {
 		k.add("audit", remedy, "changed")
 	}
 	if len(k.problems) > 0 {
@@ -264,7 +276,7 @@ func (s *Server) replace(ctx context.Context, cfg *Config) error {
 	return nil
 }
 
-func equalAudit(a, b *AuditConfig) bool {
+func same[T comparable](a, b *T) bool {
 	if a == nil || b == nil {
 		return a == b
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/audit"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/configsign"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/statefile"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
@@ -119,6 +121,70 @@ func TestRun(t *testing.T) {
 	checkNoCanary(t, "the log", w.log.String())
 }
 
+// TestRunForAnOrchestrator: the health listener follows the server's readiness up to its end, and the audit log is on standard
+// output too, release and all.
+func TestRunForAnOrchestrator(t *testing.T) {
+	w := newWorld(t)
+	w.stdout = &logBuffer{}
+	p := w.run(w.config() + "admin: { listen: '127.0.0.1:0' }\nhealth: { listen: '127.0.0.1:0' }\naudit: { file: audit.log, copy_to_stdout: true }\n")
+	s := p.waitForState(t, func(s *State) bool { return s.Health != "" })
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ask := func(url string) string {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err.Error()
+		}
+		defer func() { _ = resp.Body.Close() }()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return resp.Status + " " + string(body)
+	}
+	ready := func() string { return ask("http://" + s.Health + "/readyz") }
+	if got := ready(); got != "200 OK ok\n" {
+		t.Errorf("a server that serves: %s", got)
+	}
+	if err := w.ask(s.Listen); err != nil {
+		t.Error(err)
+	}
+	// A client that has connected and says nothing holds the end up for a moment, in which no other is to be sent here.
+	var d net.Dialer
+	slow, err := d.DialContext(t.Context(), "tcp", s.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = slow.Close() }()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(ask("http://"+s.Admin+"/metrics"), "\ncc_keyserver_connections_open 1\n"); {
+		if time.Now().After(deadline) {
+			t.Fatal("the connection is not accepted")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.stop() }()
+	w.log.waitFor(t, "letting connections finish")
+	if got := ready(); got != "503 Service Unavailable not ready\n" {
+		t.Errorf("a server that is stopping: %s", got)
+	}
+	_ = slow.Close()
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	if got := ready(); !strings.Contains(got, "refused") {
+		t.Errorf("after its end: %s", got)
+	}
+	report, err := audit.Verify(strings.NewReader(w.stdout.String()), audit.VerifyOptions{})
+	if err != nil || report.Events["release"] != 1 || report.Events["sent"] != 1 || report.Events["stop"] != 1 {
+		t.Errorf("standard output as an audit log: %+v, %v\n%s", report, err, w.stdout.String())
+	}
+	checkNoCanary(t, "standard output", w.stdout.String())
+}
+
 func TestRunDoesNotStart(t *testing.T) {
 	w := newWorld(t)
 	occupied, err := net.Listen("tcp", "127.0.0.1:0")
@@ -138,6 +204,8 @@ func TestRunDoesNotStart(t *testing.T) {
 		{"bundle that is none", fmt.Sprintf("url: %q", w.url), "bundle: wrap-key", "collateral: read collateral file: "},
 		{"no CA for the collateral service", "collateral: { ", "collateral: { ca: wrap-key, ", "it holds no PEM certificate"},
 		{"address in use", `"127.0.0.1:0"`, `"` + occupied.Addr().String() + `"`, "listen for enclaves: listen tcp " + occupied.Addr().String() + ": bind: address already in use"},
+		{"health address in use", "rules:", "health: { listen: '" + occupied.Addr().String() + "' }\nrules:", "listen for health checks: listen tcp"},
+		{"copy to nowhere", "rules:", "audit: { file: audit.log, copy_to_stdout: true }\nrules:", "copy audit log: this server has no standard output: leave out audit.copy_to_stdout"},
 		{"admin address in use", "rules:", "admin: { listen: '" + occupied.Addr().String() + "' }\nrules:", "listen for administration: listen tcp"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -221,6 +289,8 @@ func TestReload(t *testing.T) {
 	w.log.waitFor(t, "level=ERROR", "listen: changed from 127.0.0.1:0 to 127.0.0.1:1; restart the server")
 	reload(other + "admin: { listen: '127.0.0.1:0' }\n")
 	w.log.waitFor(t, "level=ERROR", "admin: changed from none to 127.0.0.1:0; restart the server")
+	reload(other + "health: { listen: '127.0.0.1:0' }\n")
+	w.log.waitFor(t, "level=ERROR", "health: changed; restart the server")
 	if s, err := ReadState(p.state); err != nil || s.ConfigSHA256 != second {
 		t.Errorf("state %+v, error %v", s, err)
 	}

@@ -30,6 +30,8 @@ type Options struct {
 	Now func() time.Time
 	// ConfigKeys are those by one of which configuration files must be signed; nil demands no signature.
 	ConfigKeys *configsign.Verifier
+	// Stdout receives the entries of the audit log where the configuration asks for that; nil refuses such a configuration.
+	Stdout io.Writer
 	// Fingerprint makes the name by which a wrap key is shown; nil shows none.
 	Fingerprint func(key [wrapKeySize]byte) string
 }

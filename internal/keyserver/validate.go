@@ -40,6 +40,9 @@ func (c *Config) check() []Problem {
 	if c.Admin != nil {
 		k.admin(c.Admin)
 	}
+	if c.Health != nil {
+		k.address("health.listen", c.Health.Listen, `write it as ":9434"`)
+	}
 	k.limits(&c.Limits)
 	return k.problems
 }
@@ -251,6 +254,14 @@ func (k *checker) admin(a *AdminConfig) {
 			k.add("admin.tls."+f.name, f.remedy, "is missing")
 		}
 	}
+}
+
+// HealthConfig is the listener for health checks: /healthz and /readyz, in plain HTTP, with answers that tell nothing but
+// their status. It is for who cannot be let in by the administrative listener, such as Kubernetes' kubelet, which has no
+// client certificate and does not come from the loopback.
+type HealthConfig struct {
+	// Listen is "host:port"; an empty host is every address of the machine.
+	Listen string `yaml:"listen"`
 }
 
 func (k *checker) limits(l *LimitsConfig) {

@@ -16,6 +16,10 @@
 // anew. When syncing fails nothing is acknowledged any more until the next Open, because what of the file has reached the
 // device is unknown then.
 //
+// With [Options].Copy every line goes to a second place, too, such as standard output for a collector of logs: in order, once it
+// is on the device and before it is acknowledged. [Verify] takes the lines that were collected for a log
+// if it is told that files are joined there.
+//
 // # Files
 //
 // A log may go on in a new file after some size. The former one is kept beside it, under the number of its first entry:

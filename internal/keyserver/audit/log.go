@@ -56,6 +56,9 @@ type Options struct {
 	CheckpointFile string
 	// Signed is told of every checkpoint, to send it elsewhere; nil tells nobody. It must not use the log.
 	Signed func(c *Checkpoint, text []byte)
+	// Copy receives every entry, too, once it is on the device and before it is acknowledged; nil: nobody does. A copy that
+	// fails is like syncing that fails. A killed process may leave a gap in it, of entries that were not acknowledged.
+	Copy io.Writer
 	// RotateSize is the size in bytes after which the log goes on in a new file; zero is never.
 	RotateSize int64
 	// Now is the clock; nil is time.Now.
@@ -89,6 +92,7 @@ type Log struct {
 	head       hash
 	last       time.Time
 	checkpoint time.Time // of the last one
+	uncopied   []byte    // lines that Options.Copy has yet to receive
 	failure    error     // of the last Append; nil after one that succeeded
 	dead       error     // nothing is written any more
 
@@ -169,6 +173,9 @@ func (l *Log) encode(event string, now time.Time, data any) ([]byte, error) {
 
 // wrote says that a line has become the chain's last. The caller holds the lock.
 func (l *Log) wrote(line []byte, now time.Time) {
+	if l.opts.Copy != nil {
+		l.uncopied = append(l.uncopied, line...)
+	}
 	l.seq++
 	l.head = sha256.Sum256(line[:len(line)-1])
 	if now.After(l.last) {
@@ -184,7 +191,8 @@ func (l *Log) sync(seq uint64) error {
 		return nil
 	}
 	l.mu.Lock()
-	written, dead := l.seq, l.dead
+	written, lines, dead := l.seq, l.uncopied, l.dead
+	l.uncopied = nil
 	l.mu.Unlock()
 	if dead != nil {
 		return dead
@@ -196,7 +204,36 @@ func (l *Log) sync(seq uint64) error {
 		l.mu.Unlock()
 		return err
 	}
+	if err := l.copy(lines); err != nil {
+		l.mu.Lock()
+		l.dead = err
+		l.mu.Unlock()
+		return err
+	}
 	l.synced = written
+	return nil
+}
+
+// flush copies what has not been yet. The caller holds syncing and the lock.
+func (l *Log) flush() error {
+	lines := l.uncopied
+	l.uncopied = nil
+	err := l.copy(lines)
+	if err != nil {
+		l.dead = err
+	}
+	return err
+}
+
+// copy hands lines on that are on the device. The caller holds syncing, which keeps them in order.
+func (l *Log) copy(lines []byte) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	if _, err := l.opts.Copy.Write(lines); err != nil {
+		// What of it has arrived is unknown, and a line that is there twice would break the chain.
+		return fmt.Errorf("copy: %w; restart the server when its standard output is well", err)
+	}
 	return nil
 }
 

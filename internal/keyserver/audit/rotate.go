@@ -72,6 +72,9 @@ func (l *Log) moveOn(move bool) (err error) {
 		l.dead = fmt.Errorf("sync: %w; restart the server when the device is well", err)
 		return err
 	}
+	if err := l.flush(); err != nil {
+		return err
+	}
 	l.synced = l.seq
 	kept := former(l.path, l.first)
 	if _, err := os.Lstat(kept); move && !errors.Is(err, fs.ErrNotExist) {
@@ -118,6 +121,9 @@ func (l *Log) moveOn(move bool) (err error) {
 	if err := atomicfile.SyncDir(filepath.Dir(l.path)); err != nil {
 		// Entries would be synced into a file whose name may not last.
 		l.dead = fmt.Errorf("sync directory: %w; restart the server when the device is well", err)
+		return err
+	}
+	if err := l.flush(); err != nil {
 		return err
 	}
 	if c != nil {

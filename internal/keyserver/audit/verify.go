@@ -60,6 +60,8 @@ type VerifyOptions struct {
 	// AllowMissingBeginning accepts files that begin in the middle of a log, where the server has signed what was before
 	// them. It needs Verifier.
 	AllowMissingBeginning bool
+	// Joined says that files which the log went on in follow each other in one, as [Options].Copy receives them.
+	Joined bool
 }
 
 // Verify reads a log that is one file from its beginning and finds any entry that was changed, removed, moved or added. The
@@ -220,7 +222,7 @@ func (v *verifier) line(line []byte, begins bool) *Error {
 		return &Error{Problem: fmt.Sprintf("entry %d was written after another entry %d than the one before it here: that one was changed or replaced", e.Seq, want-1)}
 	case want == 1 && e.Event != eventBegin:
 		return &Error{Problem: fmt.Sprintf("the first entry is %q, want %q", e.Event, eventBegin)}
-	case begins != (e.Event == eventBegin || e.Event == eventContinue):
+	case begins != (e.Event == eventBegin || e.Event == eventContinue) && (!v.opts.Joined || e.Event != eventContinue):
 		return &Error{Problem: fmt.Sprintf("entry %d, %q, is not where files are cut: they were joined or cut by somebody else", e.Seq, e.Event)}
 	}
 	if (e.Event == eventCheckpoint || e.Event == eventContinue) && v.opts.Verifier != nil {

@@ -13,6 +13,9 @@
 // Without TLS the listener is for the loopback alone. With TLS, which [TLSConfig] makes mutual, it may be anywhere: whoever
 // has no certificate of the operator's CA gets nothing, not even the health checks.
 //
+// Kubernetes' kubelet can present no certificate and does not come from the loopback. For it [ServeHealth] answers /healthz
+// and /readyz on a listener of their own, to anybody, with nothing but a status.
+//
 // A request must name a host that is meant: localhost, a loopback address, the very address it arrived at, or a name of the
 // configuration. A browser that was lured to a name which resolves to this machine sends that name (DNS rebinding), and is
 // refused with 421.

@@ -24,7 +24,11 @@ const (
 // Serve answers on l until the returned function is called. With secure, which returns the TLS configuration for each
 // connection, it speaks TLS alone.
 func Serve(l net.Listener, h http.Handler, secure func() *tls.Config, log *slog.Logger) (stop func()) {
-	address := l.Addr().String()
+	log.Info("listening for administration", "address", l.Addr().String(), "mutual_tls", secure != nil)
+	return serve(l, h, secure, log)
+}
+
+func serve(l net.Listener, h http.Handler, secure func() *tls.Config, log *slog.Logger) (stop func()) {
 	server := newServer(h, log)
 	stopping, cancel := context.WithCancel(context.Background())
 	server.BaseContext = func(net.Listener) context.Context { return stopping }
@@ -40,10 +44,9 @@ func Serve(l net.Listener, h http.Handler, secure func() *tls.Config, log *slog.
 	go func() {
 		defer close(done)
 		if err := server.Serve(limited); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the admin listener failed", "error", err)
+			log.Error("a listener for operators failed", "address", l.Addr().String(), "error", err)
 		}
 	}()
-	log.Info("listening for administration", "address", address, "mutual_tls", secure != nil)
 	return func() {
 		defer cancel()
 		ctx, end := context.WithTimeout(context.Background(), 2*time.Second)

@@ -20,6 +20,7 @@ type State struct {
 	Listen       string    `json:"listen"`        // host:port that enclaves connect to
 	Admin        string    `json:"admin,omitempty"`
 	AdminTLS     bool      `json:"admin_tls,omitempty"` // which is mutual
+	Health       string    `json:"health,omitempty"`
 	Version      string    `json:"version"`
 }
 
