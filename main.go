@@ -5,15 +5,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 
 	"github.com/ccctl/terraform-provider-cc/internal/provider"
+	"github.com/ccctl/terraform-provider-cc/internal/version"
 )
 
 // address is the provider's source address in full, as Terraform reports it.
@@ -21,14 +23,23 @@ const address = "registry.terraform.io/ccctl/cc"
 
 func main() {
 	debugger := flag.Bool("debug", false, "keep running and print how to attach Terraform, for use under a debugger")
+	printVersion := flag.Bool("version", false, "print which build this is, and end")
+	printJSON := flag.Bool("json", false, "with -version: print it as JSON")
 	flag.Parse()
+	if *printVersion {
+		if err := writeVersion(os.Stdout, *printJSON); err != nil {
+			_, _ = fmt.Fprintf(os.Stderr, "terraform-provider-cc: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if !logWanted(os.Environ()) {
 		for _, name := range sdkLogs {
 			_ = os.Setenv(name, "OFF")
 		}
 	}
 
-	err := providerserver.Serve(context.Background(), provider.New(version()), providerserver.ServeOpts{
+	err := providerserver.Serve(context.Background(), provider.New(version.Read().Version), providerserver.ServeOpts{
 		Address:         address,
 		Debug:           *debugger,
 		ProtocolVersion: 6,
@@ -38,6 +49,18 @@ func main() {
 		_, _ = fmt.Fprintf(os.Stderr, "terraform-provider-cc: %v\n", err)
 		os.Exit(1)
 	}
+}
+
+// writeVersion tells which build this is, in the words of `ccctl version`.
+func writeVersion(w io.Writer, asJSON bool) error {
+	info := version.Read()
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(info)
+	}
+	_, err := fmt.Fprintln(w, "terraform-provider-cc", info)
+	return err
 }
 
 // sdkLogs set the levels of what Terraform's SDK and this provider log. Unset
@@ -54,12 +77,4 @@ func logWanted(environment []string) bool {
 		}
 	}
 	return false
-}
-
-// version tells which build this is, from what the Go toolchain recorded.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return "devel"
 }

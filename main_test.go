@@ -1,6 +1,13 @@
 package main
 
-import "testing"
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/ccctl/terraform-provider-cc/internal/version"
+)
 
 func TestLogWanted(t *testing.T) {
 	for _, tt := range []struct {
@@ -19,5 +26,19 @@ func TestLogWanted(t *testing.T) {
 		if got := logWanted(tt.environment); got != tt.want {
 			t.Errorf("%v: %v", tt.environment, got)
 		}
+	}
+}
+
+func TestWriteVersion(t *testing.T) {
+	var text, object bytes.Buffer
+	if err := writeVersion(&text, false); err != nil || !strings.HasPrefix(text.String(), "terraform-provider-cc "+version.Read().Version) {
+		t.Errorf("%q, %v", &text, err)
+	}
+	var info version.Info
+	if err := writeVersion(&object, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(object.Bytes(), &info); err != nil || info != version.Read() {
+		t.Errorf("%s, %v", &object, err)
 	}
 }

@@ -42,6 +42,8 @@ is as the server has signed it. With --joined FILE is what was collected of the
 server's standard output (audit.copy_to_stdout), where files follow each other.
 
 Exit codes: 3 not an audit log, 4 not what was written.`,
+		Example: `  ccctl audit verify audit.log
+  ccctl audit verify audit.log --key audit.pub --checkpoint audit.log.checkpoint`,
 		Args: args("FILE..."),
 		RunE: func(_ *cobra.Command, a []string) error {
 			opts := audit.VerifyOptions{AllowMissingBeginning: archived, Joined: joined}
@@ -123,17 +125,19 @@ func newAuditGenKeyCommand(u *ui) *cobra.Command {
 		`gen-key writes a signing key for the configuration's audit.checkpoint_key to FILE
 and prints the key that 'ccctl audit verify --key' takes. Keep that one on another
 machine: whoever has the signing key, which a server keeps beside its log, can
-sign checkpoints for a rewritten log.`, "the server, such as keys.example.com")
+sign checkpoints for a rewritten log.`,
+		"  ccctl audit gen-key --name keys.example.com -o checkpoint.key >audit.pub", "the server, such as keys.example.com")
 }
 
 // newNoteKeyCommand makes a pair of keys for signed notes: the secret one in a file, the other one on stdout.
-func newNoteKeyCommand(u *ui, generate func(name string) (secret, public string, err error), short, long, whose string) *cobra.Command {
+func newNoteKeyCommand(u *ui, generate func(name string) (secret, public string, err error), short, long, example, whose string) *cobra.Command {
 	var out, name string
 	cmd := &cobra.Command{
-		Use:   "gen-key --name NAME -o FILE",
-		Short: short,
-		Long:  long,
-		Args:  args(),
+		Use:     "gen-key --name NAME -o FILE",
+		Short:   short,
+		Long:    long,
+		Example: example,
+		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, flag := range []string{"name", "output"} {
 				if err := needFlag(cmd, flag); err != nil {

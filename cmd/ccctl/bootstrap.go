@@ -22,7 +22,8 @@ wget, git, python3-pip and Docker-CE on Alibaba Cloud Linux 3, and never
 podman-docker. It is fit for cloud-init's user data and may run again at any
 time. It tells its steps in /var/lib/cc-bootstrap/status and logs to
 /var/log/cc-bootstrap.log.`,
-		Args: args(),
+		Example: `  ccctl bootstrap print --user ecs-user`,
+		Args:    args(),
 		RunE: func(*cobra.Command, []string) error {
 			if user != "" {
 				if err := deploy.ValidLogin(user); err != nil {

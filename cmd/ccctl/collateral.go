@@ -182,6 +182,8 @@ exist, and keeps what it holds of other platforms.
 
 Nothing in the file is trusted: every use of it verifies all signatures. The
 documents expire about 30 days after Intel issued them.`,
+		Example: `  ccctl collateral fetch --region cn-beijing --quote quote.bin -o collateral.json
+  ccctl collateral fetch --pccs intel --fmspc 00606A000000 --ca platform --add -o collateral.json`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if service.given() != 1 || out == "" {
@@ -281,7 +283,11 @@ func newCollateralInspect(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Show which documents a collateral file holds and when they expire, without verifying them",
-		Args:  args("FILE"),
+		Long: `inspect lists the documents in FILE, which 'ccctl collateral fetch' wrote, with the
+time of issue and of expiry of each. It verifies no signature; 'ccctl doctor
+--collateral' does, and 'ccctl quote verify' whenever it uses them.`,
+		Example: `  ccctl collateral inspect collateral.json --at 2026-12-01T00:00:00Z`,
+		Args:    args("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			at, err := parseAt(atFlag)
 			if err != nil {

@@ -50,6 +50,8 @@ quote provider library.
 It changes nothing. Exit codes: 0 nothing has failed, although there may be
 warnings; 1 a check has failed; 4 what the service serves is not genuine; 6 the
 service cannot be reached.`,
+		Example: `  ccctl doctor --config server.yaml
+  ccctl doctor --region cn-beijing --quote quote.bin --json`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts, err := f.options()

@@ -36,7 +36,8 @@ func needFlag(cmd *cobra.Command, name string) error {
 // wrapKeyFingerprint names a key as 'ccctl wrap-key fingerprint' does.
 func wrapKeyFingerprint(key [16]byte) string { return protectedfile.Key(key).Fingerprint() }
 
-const keyserverExample = `  listen: ":4433"
+// keyserverConfigExample is a configuration to begin with.
+const keyserverConfigExample = `  listen: ":4433"
   tls: { certificate: server.pem, private_key: server-key.pem }
   collateral: { region: cn-beijing, network: public, cache_dir: /var/lib/cc-keyserver/collateral }
   secrets:
@@ -65,9 +66,14 @@ for clients of Gramine 1.0 to 1.9.
 
 The log goes to stderr, one line for every decision. SIGHUP reads the
 configuration again; a bad one is reported and leaves the old one in force.
-SIGTERM stops listening, lets connections finish, and ends with exit code 0.`,
-		Example: keyserverExample,
-		Args:    args(),
+SIGTERM stops listening, lets connections finish, and ends with exit code 0.
+
+A configuration:
+
+` + keyserverConfigExample,
+		Example: `  ccctl keyserver serve --config server.yaml
+  ccctl keyserver serve --config /etc/cc-key-server/config.yaml --state-file /run/cc-key-server/state.json --log-format json`,
+		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needFlag(cmd, "config"); err != nil {
 				return err
@@ -119,7 +125,15 @@ func newKeyserverCheckConfigCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check-config FILE",
 		Short: "Check a configuration and every file it names",
-		Args:  args("FILE"),
+		Long: `check-config reads FILE as 'ccctl keyserver serve' does, and every file that it
+names, and says what is wrong: unknown keys, rules that can release to nobody or
+to too many, a certificate that is about to expire, a wrap key that cannot be read.
+It asks no collateral service; 'ccctl doctor --config' does.
+
+Exit codes: 2 the configuration is no good, 4 it lacks the signature demanded.`,
+		Example: `  ccctl keyserver check-config server.yaml
+  ccctl keyserver check-config server.yaml --json`,
+		Args: args("FILE"),
 		RunE: func(_ *cobra.Command, a []string) error {
 			keys, err := verify.verifier()
 			if err != nil {

@@ -50,9 +50,9 @@ func (a *adminFlags) check(cmd *cobra.Command) error {
 	case a.address == "":
 		return nil
 	}
-	host, _, err := net.SplitHostPort(a.address)
+	host, err := splitAddress(cmd, "--admin", a.address, "9433")
 	if err != nil {
-		return usagef("%s: %q is not HOST:PORT", cmd.CommandPath(), a.address)
+		return err
 	}
 	if addr, err := netip.ParseAddr(host); tlsFlags == 0 && host != "localhost" && (err != nil || !addr.IsLoopback()) {
 		return usagef("%s: beyond the loopback an admin listener speaks mutual TLS: give --ca, --cert and --key", cmd.CommandPath())

@@ -18,7 +18,8 @@ func newKeyserverImportCommand(u *ui) *cobra.Command {
 		Long: `import-ra-config prints the rules of a key server's configuration that say what an
 ra_config.json of the CCZoo tutorial says, and warns of each thing that was
 unsafe or that the old server did not do as written. Read the warnings.`,
-		Args: args("FILE"),
+		Example: `  ccctl keyserver import-ra-config ra_config.json --secret resnet50`,
+		Args:    args("FILE"),
 		RunE: func(_ *cobra.Command, a []string) error {
 			f, err := os.Open(a[0])
 			if err != nil {

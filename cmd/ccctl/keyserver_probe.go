@@ -25,13 +25,15 @@ func newKeyserverProbeCommand(u *ui) *cobra.Command {
 that its certificate leads to a CA in FILE and is for the name the enclave uses,
 and that it asks for a client certificate. No evidence is shown and no key
 released; the server logs an aborted handshake.`,
+		Example: `  ccctl keyserver probe attestation.service.com:4433 --ca ca_cert.pem
+  ccctl keyserver probe 192.0.2.7:4433 --ca ca_cert.pem --server-name attestation.service.com --timeout 3s`,
 		Args: args("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			if err := needFlag(cmd, "ca"); err != nil {
 				return err
 			}
-			if _, _, err := net.SplitHostPort(a[0]); err != nil {
-				return usagef("%s: %q is not HOST:PORT", cmd.CommandPath(), a[0])
+			if _, err := splitAddress(cmd, "", a[0], "4433"); err != nil {
+				return err
 			}
 			roots, err := readCertPool(caFile)
 			if err != nil {

@@ -38,7 +38,8 @@ func newKeyserverGenKeyCommand(u *ui) *cobra.Command {
 	return newNoteKeyCommand(u, configsign.GenerateKey, "Make the key that signs configurations",
 		`gen-key writes a signing key for 'ccctl keyserver sign-config' to FILE and prints
 the key that 'ccctl keyserver serve --verify-key' takes. Keep the signing key away
-from the server: whoever has it decides who is given which wrap key.`, "who signs, such as ops.example.com")
+from the server: whoever has it decides who is given which wrap key.`,
+		"  ccctl keyserver gen-key --name ops.example.com -o signing.key", "who signs, such as ops.example.com")
 }
 
 func newKeyserverSignCommand(u *ui) *cobra.Command {
@@ -53,6 +54,8 @@ Copy FILE.sig to the server before or after FILE: a server that runs keeps what 
 has until both fit.
 
 Exit codes: 2 the configuration is no good, 3 the key is no signing key.`,
+		Example: `  ccctl keyserver gen-key --name ops.example.com -o signing.key
+  ccctl keyserver sign-config --key signing.key server.yaml`,
 		Args: args("FILE"),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			if err := needFlag(cmd, "key"); err != nil {

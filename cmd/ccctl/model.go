@@ -41,6 +41,8 @@ func newModelInspectCommand(u *ui) *cobra.Command {
 		Long: `inspect describes FILE, a frozen graph (binary or text) or a SavedModel (its
 saved_model.pb or the directory of it), told apart by content. Inputs of a frozen graph are its
 placeholders, outputs what no other node consumes: the names to convert it with.`,
+		Example: `  ccctl model inspect resnet50_fp32_pretrained_model.pb
+  ccctl model inspect models/resnet50-v15-fp32/1 --json`,
 		Args: args("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			info, err := deploy.InspectSavedModel(args[0])

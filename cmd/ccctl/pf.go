@@ -49,7 +49,11 @@ func newPFGenKeyCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gen-key -w KEYFILE",
 		Short: "Draw a wrap key: 16 random bytes in a new file that only its owner may read",
-		Args:  args(),
+		Long: `gen-key draws a wrap key from the system's random source and prints its
+fingerprint. KEYFILE must not exist: a key that data may depend on is never
+overwritten. Keep a copy where the data is not; without the key nothing opens it.`,
+		Example: `  ccctl pf gen-key -w wrap.key`,
+		Args:    args(),
 		RunE: func(*cobra.Command, []string) error {
 			fingerprint, err := deploy.CreateWrapKey(file)
 			if errors.Is(err, fs.ErrExist) {
@@ -102,6 +106,9 @@ func require(cmd *cobra.Command, names ...string) {
 func (u *ui) openKey(ctx context.Context, ref string) (protectedfile.Key, error) {
 	switch {
 	case ref == "-":
+	case isKeyItself(ref):
+		return protectedfile.Key{}, withHint(usagef("read wrap key: the key itself was given, and the name of a file with it is wanted"),
+			"whoever sees this shell's history has that key now: draw another with 'ccctl pf gen-key'. A key that is in a variable is named env:NAME")
 	case keyref.IsFile(ref):
 		return deploy.OpenWrapKey(ref)
 	default:
@@ -116,6 +123,16 @@ func (u *ui) openKey(ctx context.Context, ref string) (protectedfile.Key, error)
 		return protectedfile.Key{}, fmt.Errorf("read wrap key from standard input: %w", err)
 	}
 	return key, nil
+}
+
+// isKeyItself tells whether somebody gave a key in hex instead of a file. It must not end up in an error, as the name of a
+// file that is not there would.
+func isKeyItself(ref string) bool {
+	if raw, err := hex.DecodeString(ref); err != nil || len(raw) != protectedfile.KeySize {
+		return false
+	}
+	_, err := os.Lstat(ref)
+	return err != nil
 }
 
 func referredKey(ctx context.Context, ref string) (key protectedfile.Key, err error) {
@@ -248,6 +265,8 @@ func explainFinding(file string, err error) error {
 			return withHint(err, "a rewrap of the file was interrupted; run it again to repair the file")
 		}
 		return err
+	case protectedfile.KindWrongPath:
+		return withHint(err, "Gramine opens it under the path it was encrypted for and no other: mount it there, or encrypt it anew with the right --path")
 	case protectedfile.KindPendingRecovery:
 		return withHint(err, "give the recovery file with --recovery, or read what is there with --allow-pending")
 	default:

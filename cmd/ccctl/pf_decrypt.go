@@ -105,6 +105,10 @@ twice, and nothing is printed before all of it has been authenticated.
 The path inside is compared with --path, or with IN as it was typed with -V, as
 gramine-sgx-pf-crypt does it. With neither it is printed and not compared: the
 file may then be another one of the same key.`,
+		Example: `  ccctl pf decrypt -w wrap.key -i models/resnet50/1/saved_model.pb -o saved_model.pb \
+      --path models/resnet50/1/saved_model.pb
+  ccctl pf decrypt -w wrap.key -i model.tar -o - | tar x
+  ccctl pf decrypt -w wrap.key -i table -o table.txt --recovery table.gramine.recovery`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), u) },
 	}

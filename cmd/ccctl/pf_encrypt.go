@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -82,6 +83,9 @@ func (f *pfEncrypt) run(ctx context.Context, u *ui) error {
 	files, err := pfFiles(f.in, f.out, f.path)
 	if err != nil {
 		return err
+	}
+	if f.path == "" && filepath.IsAbs(f.out) && !u.quiet {
+		u.hint("without --path the file opens under " + f.out + " and nowhere else, as on this machine; a manifest usually mounts it elsewhere")
 	}
 	text := func(w io.Writer, r pfResult) {
 		_, _ = fmt.Fprintf(w, "%s\tpath %s\tformat %d\t%d bytes\n", r.Output, r.Path, r.Format, *r.PlaintextSize)

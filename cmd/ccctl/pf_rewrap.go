@@ -32,6 +32,8 @@ copy of the old file and the old key goes on reading it; and somebody who kept
 the old metadata and the old key can also read the file as it is now. If the old
 key may be in the wrong hands, use --deep, which gives every node a new key, and
 destroy the copies: nothing makes those unreadable.`,
+		Example: `  ccctl pf gen-key -w next.key
+  ccctl pf rewrap -w wrap.key --new-wrap-key next.key models/resnet50/1/saved_model.pb ssl.cfg`,
 		Args: args("FILE..."),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), u, args) },
 	}

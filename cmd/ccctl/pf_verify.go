@@ -26,6 +26,8 @@ The format leaves some bytes unauthenticated: the minor version, padding, flags
 of format 2, and whole nodes after the last one. Oddities there do not change
 the plaintext and are warned of; --strict refuses them. That a file is an older
 one of the same key and path cannot be seen.`,
+		Example: `  ccctl pf verify -w wrap.key --path models --strict models
+  ccctl pf verify -w vault:kv:secret/resnet50#wrap_key --json models/resnet50/1/saved_model.pb`,
 		Args: args("FILE..."),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.verify(cmd.Context(), u, args) },
 	}
@@ -84,6 +86,8 @@ func newPFInspectCommand(u *ui) *cobra.Command {
 		Long: `inspect shows the header of FILE. Without the wrap key nothing of it is
 authenticated: anybody could have written it. With the key, the metadata and
 the first hash node are; "ccctl pf verify" authenticates the rest.`,
+		Example: `  ccctl pf inspect models/resnet50/1/saved_model.pb
+  ccctl pf inspect -w wrap.key models/resnet50/1/saved_model.pb --json`,
 		Args: args("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keyFile == "" {

@@ -33,6 +33,8 @@ file.
 
 Exit codes: 0 a key would be released; 3 not a quote or certificate; 4 not
 genuine; 5 genuine, but no rule releases; 6 no collateral.`,
+		Example: `  ccctl policy explain --quote quote.bin --config server.yaml
+  ccctl policy explain --certificate enclave.pem --config server.yaml --server-name attestation.service.com`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needFlag(cmd, "config"); err != nil {

@@ -67,7 +67,11 @@ func newQuoteInspect(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Show what a quote claims, without verifying it",
-		Args:  args("FILE"),
+		Long: `inspect shows the measurements, the versions and the certificate chain in FILE, a
+quote as an enclave reads it from /dev/attestation/quote. Anybody can write such a
+file: 'ccctl quote verify' tells whether SGX made it.`,
+		Example: `  ccctl quote inspect quote.bin`,
+		Args:    args("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			q, err := readQuote(args[0])
 			if err != nil {

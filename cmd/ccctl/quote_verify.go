@@ -53,6 +53,8 @@ and of what a rule takes from elsewhere:
 
 Exit codes: 0 genuine (and wanted), 3 not a quote of version 3, 4 not genuine,
 5 genuine but refused, 6 no collateral.`,
+		Example: `  ccctl quote verify quote.bin --region cn-beijing --policy policy.yaml
+  ccctl quote verify quote.bin --collateral collateral.json --at 2026-11-02T10:00:00Z --json`,
 		Args: args("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.source.check(); err != nil {

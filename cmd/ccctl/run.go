@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -52,8 +51,20 @@ func nouns(u *ui) []*cobra.Command {
 		newAuditCommand(u),
 		newBootstrapCommand(u),
 		newDoctorCommand(u),
+		newVersionCommand(u),
+		newCompletionCommand(u),
+		newManCommand(u),
 	}
 }
+
+// exitCodes tells people what the exit codes mean.
+const exitCodes = `  0  done
+  1  operation failed
+  2  wrong usage
+  3  not this format: bad magic, unsupported version, unparseable
+  4  not genuine: bad MAC or signature, tampered, truncated, wrong path
+  5  genuine, but refused by policy
+  6  unreachable: network or collateral service`
 
 func newRootCommand(u *ui) *cobra.Command {
 	root := &cobra.Command{
@@ -65,13 +76,7 @@ server that releases the wrap key to an attested enclave. It calls no other
 program and no SGX hardware.
 
 Exit codes:
-  0  done
-  1  operation failed
-  2  wrong usage
-  3  not this format: bad magic, unsupported version, unparseable
-  4  not genuine: bad MAC or signature, tampered, truncated, wrong path
-  5  genuine, but refused by policy
-  6  unreachable: network or collateral service
+` + exitCodes + `
 With several files the gravest wins: 4, then 3, then 1.`,
 		Version:       version(),
 		SilenceErrors: true,
@@ -79,11 +84,10 @@ With several files the gravest wins: 4, then 3, then 1.`,
 	}
 	root.SetVersionTemplate("ccctl {{.Version}}\n")
 	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print nothing but results and errors")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return withHint(usagef("%s: %w", cmd.CommandPath(), err), "see '%s --help'", cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(explainFlag)
 	root.AddCommand(nouns(u)...)
 	finish(root)
+	completeValues(root)
 	return root
 }
 
@@ -101,6 +105,9 @@ func finish(cmd *cobra.Command) {
 		finish(sub)
 	}
 	if !cmd.Runnable() {
+		if cmd.Example == "" {
+			cmd.Example = firstExamples(cmd)
+		}
 		cmd.Args = cobra.ArbitraryArgs
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -110,14 +117,12 @@ func finish(cmd *cobra.Command) {
 				}
 				return usagef("%s: a command is missing", cmd.CommandPath())
 			}
-			err := usagef("%s: unknown command %q", cmd.CommandPath(), args[0])
-			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-				return withHint(err, "did you mean %s?", strings.Join(s, " or "))
-			}
-			return withHint(err, "see '%s --help'", cmd.CommandPath())
+			return unknownCommand(cmd, args)
 		}
 		return
 	}
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return explainFiles(cmd, args, run(cmd, args)) }
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
@@ -126,6 +131,23 @@ func finish(cmd *cobra.Command) {
 			return nil
 		}
 	}
+}
+
+// firstExamples is the first example of each command below a group.
+func firstExamples(cmd *cobra.Command) string {
+	var all []string
+	for _, sub := range cmd.Commands() {
+		if sub.Hidden || !sub.HasExample() {
+			continue
+		}
+		lines := strings.SplitAfter(sub.Example, "\n")
+		n := 1
+		for n < len(lines) && strings.HasSuffix(lines[n-1], "\\\n") {
+			n++
+		}
+		all = append(all, strings.TrimSuffix(strings.Join(lines[:n], ""), "\n"))
+	}
+	return strings.Join(all, "\n")
 }
 
 // args accepts the positional arguments that the usage line names, such as
@@ -140,22 +162,4 @@ func args(names ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
-}
-
-// version tells which build this is, from what the Go toolchain recorded.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	if v == "" || v == "(devel)" {
-		v = "devel"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && v == "devel" {
-			v += "+" + s.Value[:min(12, len(s.Value))]
-		}
-	}
-	return v
 }

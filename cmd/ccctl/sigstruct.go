@@ -47,6 +47,8 @@ by: MRENCLAVE, MRSIGNER, product id and security version.
 With --as-policy it prints a rule for the key server's configuration instead. The
 rule takes this one enclave on a platform that is up to date; the signature shows
 that the signer made it, not that the signer is yours: compare mr_signer.`,
+		Example: `  ccctl sigstruct inspect tensorflow_model_server.sig
+  ccctl sigstruct inspect tensorflow_model_server.sig --as-policy --secret resnet50`,
 		Args: args("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if asPolicy && u.json {

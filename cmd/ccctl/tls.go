@@ -53,6 +53,8 @@ its key is not copied.
 A key server's certificate is made with --one-way --no-ssl-config. Give its
 address, too, if enclaves connect to an address: clients before Gramine 1.8
 compare it with DNS names, and it is written as one for them.`,
+		Example: `  ccctl tls generate --server-name grpc.tf-serving.service.com --client-name client.example.com --out ssl_configure
+  ccctl tls generate --server-name attestation.service.com --one-way --no-ssl-config --out key-server-tls`,
 		Args: args(),
 		RunE: func(*cobra.Command, []string) error { return g.run(u) },
 	}

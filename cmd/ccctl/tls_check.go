@@ -38,11 +38,19 @@ reports whether the server accepts it.
 Exit code 4 means that the server's certificate does not verify, 5 that the
 server refuses this client, 6 that there is no answer, 3 that the answer is not
 TLS.`,
+		Example: `  ccctl tls check grpc.tf-serving.service.com:8500 --ca ssl_configure/ca_cert.pem \
+      --cert ssl_configure/client/cert.pem --key ssl_configure/client/key.pem
+  ccctl tls check 192.0.2.7:8500 --ca ssl_configure/ca_cert.pem --server-name grpc.tf-serving.service.com`,
 		Args: args("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			// 8500 is TensorFlow Serving's port for gRPC.
+			host, err := splitAddress(cmd, "", args[0], "8500")
+			if err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
 			defer cancel()
-			return c.run(ctx, u, args[0])
+			return c.run(ctx, u, host, args[0])
 		},
 	}
 	cmd.Flags().StringVar(&c.ca, "ca", "", "PEM `FILE` with the authorities to trust, such as ca_cert.pem")
@@ -66,11 +74,7 @@ type tlsChecked struct {
 	ClientCertificate string                    `json:"client_certificate"` // "not asked for", "not shown" or "accepted"
 }
 
-func (c *tlsCheck) run(ctx context.Context, u *ui, addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return usagef("address %q is not of the form host:port", addr)
-	}
+func (c *tlsCheck) run(ctx context.Context, u *ui, host, addr string) error {
 	if (c.certificate == "") != (c.key == "") {
 		return usagef("--cert and --key go together")
 	}

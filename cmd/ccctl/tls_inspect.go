@@ -25,6 +25,8 @@ are out of their time, or would be refused by a peer.
 Exit code 3 means that a file cannot be parsed, 4 that parts do not belong
 together, 5 that peers would refuse a certificate (its time, its names, its
 usage), 1 that something is missing.`,
+		Example: `  ccctl tls inspect ssl_configure
+  ccctl tls inspect ssl_configure/server/cert.pem --json`,
 		Args: args("DIR|FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			info, err := os.Stat(args[0])

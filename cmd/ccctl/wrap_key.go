@@ -22,9 +22,11 @@ func newWrapKeyFingerprintCommand(u *ui) *cobra.Command {
 standard input, or a reference as "ccctl pf --help" has them). They may be shown: a key of 128 random bits cannot be guessed
 from them. It is the key_id that cc_encrypted_file reports and the fingerprint
 of cc_wrap_key.`,
+		Example: `  ccctl wrap-key fingerprint wrap.key
+  ccctl wrap-key fingerprint env:WRAP_KEY`,
 		Args: args("KEYFILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] == "-" || !keyref.IsFile(args[0]) {
+			if args[0] == "-" || isKeyItself(args[0]) || !keyref.IsFile(args[0]) {
 				key, err := u.openKey(cmd.Context(), args[0])
 				if err != nil {
 					return err

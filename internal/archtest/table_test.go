@@ -39,6 +39,8 @@ var table = map[string]rule{
 
 	// A leaf for everyone who writes files.
 	"internal/atomicfile": {},
+	// A leaf for the entry points: which build they are.
+	"internal/version": {},
 
 	// L1: talk to something.
 	"internal/sgxcrypto/pccs": {
@@ -114,15 +116,15 @@ var table = map[string]rule{
 
 	// L4: entry points.
 	".": {
-		ours:       []string{"internal/provider"},
+		ours:       []string{"internal/provider", "internal/version"},
 		thirdParty: []string{"github.com/hashicorp/terraform-plugin-framework/providerserver"},
 	},
 	"cmd/ccctl": {
 		ours: []string{
-			"internal/deploy", "internal/doctor", "internal/keysource", "internal/keysource/...", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/configsign", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile",
+			"internal/deploy", "internal/doctor", "internal/keysource", "internal/keysource/...", "internal/keyserver", "internal/keyserver/audit", "internal/keyserver/configsign", "internal/keyserver/console", "internal/keyserver/raconfig", "internal/sgxcrypto/...", "internal/serving/...", "internal/atomicfile", "internal/version",
 		},
 		thirdParty: []string{
-			"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",
+			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/schollz/progressbar/v3", "golang.org/x/term", "go.yaml.in/yaml/v4",
 			"golang.org/x/crypto/x509roots/fallback",
 		},
 	},
