@@ -16,7 +16,6 @@ import (
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource/keyref"
-	"github.com/ccctl/terraform-provider-cc/internal/keysource/vaultkey"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/protectedfile"
 )
 
@@ -39,8 +38,12 @@ for standard input, or a reference:
   credential:NAME                a credential that systemd hands over
   vault:kv:MOUNT/PATH#FIELD      a secret in HashiCorp Vault or OpenBao
   vault:transit:MOUNT/KEY@FILE   a file that Vault's Transit engine unwraps
+  kms:FILE                       a file that Alibaba Cloud's KMS decrypts
+  kms:NAME=VALUE,...@FILE        the same with an encryption context
 
-Vault is found and asked as the variables VAULT_ADDR, VAULT_TOKEN and so on say.`
+Vault is found and asked as the variables VAULT_ADDR, VAULT_TOKEN and so on say,
+Alibaba Cloud as ALICLOUD_REGION, ALICLOUD_ACCESS_KEY and so on do. "ccctl
+wrap-key seal" makes the files for Transit and KMS.`
 	return cmd
 }
 
@@ -143,13 +146,18 @@ func referredKey(ctx context.Context, ref string) (key protectedfile.Key, err er
 		return key, usagef("%w", err)
 	}
 	if err := source.Read(ctx, (*[keysource.Size]byte)(&key)); err != nil {
-		var unreachable *vaultkey.UnreachableError
-		if errors.As(err, &unreachable) {
-			err = withCode(exitUnreachable, err)
-		}
-		return key, err
+		return key, keySourceError(err)
 	}
 	return key, nil
+}
+
+// keySourceError gives an error of a place that keeps keys its exit code.
+func keySourceError(err error) error {
+	var unreachable *keysource.UnreachableError
+	if errors.As(err, &unreachable) {
+		return withCode(exitUnreachable, err)
+	}
+	return err
 }
 
 // protectedFileCode is the exit code of a finding about a protected file.

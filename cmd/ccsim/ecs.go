@@ -24,9 +24,9 @@ func newECSCommand(s *streams) *cobra.Command {
 	var o ecsOptions
 	cmd := &cobra.Command{
 		Use:   "ecs --state DIR [--listen ADDR] [--env-file FILE]",
-		Short: "Serve Alibaba Cloud's ECS, VPC and STS, with signatures checked",
-		Long: `ecs keeps a simulated account in DIR and makes it where there is none, with a VPC and a vSwitch in it. It
-speaks with and without TLS on one port, on loopback addresses only; DIR/root.pem is the certificate for TLS.
+		Short: "Serve Alibaba Cloud's ECS, VPC, STS and KMS, with signatures checked",
+		Long: `ecs keeps a simulated account in DIR and makes it where there is none, with a VPC, a vSwitch and the
+key alias/cc-demo in it. It speaks with and without TLS on one port, on loopback addresses only; DIR/root.pem is the certificate for TLS.
 The first line on stdout is the URL for the provider's endpoints; requests are logged on stderr. It ends on
 SIGINT or SIGTERM, and goes on where it was when it is started again.
 
@@ -70,6 +70,9 @@ func (o *ecsOptions) run(ctx context.Context, s *streams) error {
 	defer sim.Close()
 	vpc, vswitch, err := network(sim, o.region)
 	if err != nil {
+		return err
+	}
+	if err := wrappingKey(sim, o.region); err != nil {
 		return err
 	}
 	listener, err := ecssim.Listen(o.listen, sim)
@@ -126,6 +129,24 @@ func network(sim *ecssim.Server, region string) (vpc, vswitch string, err error)
 	return vpc, vswitch, err
 }
 
+// demoKey is the alias of the account's key in the Key Management Service.
+const demoKey = "alias/cc-demo"
+
+// wrappingKey makes the key at the first start.
+func wrappingKey(sim *ecssim.Server, region string) error {
+	if _, err := sim.Do(region, "DescribeKey", map[string]string{"KeyId": demoKey}); err == nil {
+		return nil
+	}
+	out, err := sim.Do(region, "CreateKey", nil)
+	if err != nil {
+		return err
+	}
+	metadata, _ := out["KeyMetadata"].(map[string]any)
+	id, _ := metadata["KeyId"].(string)
+	_, err = sim.Do(region, "CreateAlias", map[string]string{"KeyId": id, "AliasName": demoKey})
+	return err
+}
+
 func environment(url, region, vpc, vswitch string) string {
 	return fmt.Sprintf(`export ALICLOUD_REGION=%s
 export ALICLOUD_ACCESS_KEY=%s
@@ -133,7 +154,8 @@ export ALICLOUD_SECRET_KEY=%s
 export ALIBABA_CLOUD_ENDPOINT_ECS=%s
 export ALIBABA_CLOUD_ENDPOINT_VPC=%s
 export ALIBABA_CLOUD_ENDPOINT_STS=%s
+export ALIBABA_CLOUD_ENDPOINT_KMS=%s
 export TF_VAR_vpc_id=%s
 export TF_VAR_vswitch_id=%s
-`, region, ecssim.DefaultAccessKey, ecssim.DefaultSecretKey, url, url, url, vpc, vswitch)
+`, region, ecssim.DefaultAccessKey, ecssim.DefaultSecretKey, url, url, url, url, vpc, vswitch)
 }

@@ -40,7 +40,7 @@ const (
 )
 
 // secretParams are the arguments whose values must not show anywhere.
-var secretParams = []string{"Password", "UserData", "CommandContent", "Content", "Policy", "OIDCToken"}
+var secretParams = []string{"Password", "UserData", "CommandContent", "Content", "Policy", "OIDCToken", "Plaintext"}
 
 // NewToken returns a fresh ClientToken: 32 hex digits, of the at most 64 ASCII
 // characters that the service takes.
@@ -172,6 +172,9 @@ func (c *Client) attempt(ctx context.Context, a *action, params map[string]strin
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
+	if a.secretReply {
+		defer clear(body)
+	}
 	if err != nil {
 		return transportError(a, fmt.Errorf("read the answer: %w", err), s)
 	}
@@ -190,10 +193,19 @@ func decodeReply(a *action, body []byte, out any, s *scrubber) *Error {
 	if out == nil {
 		out = &struct{}{}
 	}
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(out); err != nil {
+	decode := json.NewDecoder(bytes.NewReader(body)).Decode
+	if a.secretReply { // a decoder keeps a copy that nobody can wipe, and its errors quote
+		decode = func(out any) error {
+			if json.Unmarshal(body, out) != nil {
+				return errors.New("it is not what the service answers")
+			}
+			return nil
+		}
+	}
+	if err := decode(out); err != nil {
 		return &Error{
 			Action: a.name, Class: ClassTransient, Status: http.StatusOK,
-			Err:    s.wrap(fmt.Errorf("read the answer %q: %w", s.clean(clip(string(body), 80)), err)),
+			Err:    s.wrap(fmt.Errorf("read the answer%s: %w", a.beginning(" ", body, s), err)),
 			Remedy: "Something between here and Alibaba Cloud answered in its place: look at the proxy and the endpoints setting.",
 		}
 	}

@@ -36,7 +36,7 @@ type Config struct {
 // Endpoints are the addresses of the services: HOST or HOST:PORT, spoken to
 // over TLS. "http://HOST:PORT" does without TLS and is accepted for a loopback
 // address only. Empty means the region's own.
-type Endpoints struct{ ECS, VPC, STS string }
+type Endpoints struct{ ECS, VPC, STS, KMS string }
 
 // A Client calls the services of one region with one identity.
 type Client struct {
@@ -84,7 +84,7 @@ func New(conf Config) (*Client, error) {
 	for _, p := range []struct {
 		product product
 		custom  string
-	}{{productECS, conf.Endpoints.ECS}, {productVPC, conf.Endpoints.VPC}, {productSTS, conf.Endpoints.STS}} {
+	}{{productECS, conf.Endpoints.ECS}, {productVPC, conf.Endpoints.VPC}, {productSTS, conf.Endpoints.STS}, {productKMS, conf.Endpoints.KMS}} {
 		e, err := parseEndpoint(p.custom, defaultEndpoint(p.product.name, conf.Region))
 		if err != nil {
 			return nil, fmt.Errorf("configure Alibaba Cloud: endpoint of %s: %w", p.product.name, err)

@@ -103,7 +103,7 @@ func pickSource(c *Client, conf Credentials) (*resolver, error) {
 	case conf.ECSRoleName != "":
 		return fromMetadata(c, conf, conf.ECSRoleName)
 	default:
-		return nil, errors.New("neither access_key and secret_key, nor OIDC, profile or ecs_role_name is set, in the provider's block or in the environment")
+		return nil, errors.New("neither access_key and secret_key, nor OIDC, profile or ecs_role_name is set, in the configuration or in the environment")
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package ecs talks to Alibaba Cloud: instances, security groups, the catalog
-// of zones, types and images, Cloud Assistant, and the two calls of VPC and STS
-// that those need. It is the only user of Alibaba's SDK.
+// of zones, types and images, Cloud Assistant, two calls of the Key Management
+// Service, and those of VPC and STS that all this needs. It is the only user of Alibaba's SDK.
 //
 // # What the SDK does here, and what not
 //

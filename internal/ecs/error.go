@@ -177,14 +177,22 @@ func replyError(a *action, status int, body []byte, s *scrubber) *Error {
 		e.Code, e.RequestID = s.clean(string(parsed.Code)), s.clean(string(parsed.RequestID))
 		e.Message = s.clean(withoutStringToSign(string(parsed.Message)))
 	} else {
-		e.Message = fmt.Sprintf("an answer that is not the service's, starting with %q", s.clean(clip(string(body), 80)))
+		e.Message = "an answer that is not the service's" + a.beginning(", starting with ", body, s)
 		e.Remedy = "Something between here and Alibaba Cloud answered in its place: look at the proxy and the endpoints setting."
 	}
 	e.Class = a.classify(e.Code, status)
-	if advice := adviceFor(e.Code); advice != "" {
+	if advice := a.adviceFor(e.Code); advice != "" {
 		e.Remedy = advice
 	}
 	return e
+}
+
+// beginning shows how an unexpected answer starts, unless a key may be in it.
+func (a *action) beginning(joint string, body []byte, s *scrubber) string {
+	if a.secretReply {
+		return ""
+	}
+	return fmt.Sprintf("%s%q", joint, s.clean(clip(string(body), 80)))
 }
 
 // withoutStringToSign drops what the service believes to have been signed: it

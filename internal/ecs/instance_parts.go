@@ -129,7 +129,7 @@ type roleResult struct{ Code, Message, Success text }
 func (r *roleReply) failure(a *action) error {
 	for _, one := range append(r.Attached.Results, r.Detached.Results...) {
 		if one.Success == "false" || (one.Success == "" && one.Code != "" && one.Code != "200") {
-			return &Error{Action: a.name, Code: string(one.Code), Message: string(one.Message), Class: a.classify(string(one.Code), http.StatusOK), Remedy: adviceFor(string(one.Code))}
+			return &Error{Action: a.name, Code: string(one.Code), Message: string(one.Message), Class: a.classify(string(one.Code), http.StatusOK), Remedy: a.adviceFor(string(one.Code))}
 		}
 	}
 	return nil

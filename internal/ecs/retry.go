@@ -30,6 +30,12 @@ type action struct {
 	// missing are the codes by which the resource that the call is about does
 	// not exist. No other code means that.
 	missing []string
+	// remedies say what to do about codes of this action; they come before those
+	// that hold for all.
+	remedies map[string]string
+	// secretReply tells that the answer holds a key: nothing of it is repeated,
+	// and it is wiped when it has been read.
+	secretReply bool
 }
 
 type product struct{ name, version string }
@@ -38,6 +44,7 @@ var (
 	productECS = product{"ecs", "2014-05-26"}
 	productVPC = product{"vpc", "2016-04-28"}
 	productSTS = product{"sts", "2015-04-01"}
+	productKMS = product{"kms", "2016-01-20"}
 )
 
 const usualTimeout = 20 * time.Second
@@ -147,9 +154,9 @@ var classes = map[string]Class{
 	"InvalidSecurityToken.Expired": ClassAuth, "InvalidSecurityToken.Malformed": ClassAuth, "InvalidSecurityToken.MismatchWithAccessKey": ClassAuth,
 	"MissingSecurityToken": ClassAuth, "Forbidden": ClassAuth, "Forbidden.RAM": ClassAuth, "NoPermission": ClassAuth,
 	"Forbidden.AccessKeyDisabled": ClassAuth, "Forbidden.SubUser": ClassAuth, "UnauthorizedOperation": ClassAuth,
-	"AuthenticationFail.NoPermission": ClassAuth, "EntityNotExist.Role": ClassAuth,
+	"AuthenticationFail.NoPermission": ClassAuth, "Forbidden.NoPermission": ClassAuth, "Forbidden.AccessKey": ClassAuth, "EntityNotExist.Role": ClassAuth,
 
-	"InvalidTimeStamp.Expired": ClassClock, "InvalidTimeStamp": ClassClock, "SignatureNonceUsed": ClassClock,
+	"InvalidTimeStamp.Expired": ClassClock, "InvalidTimeStamp": ClassClock, "IllegalTimestamp": ClassClock, "SignatureNonceUsed": ClassClock,
 
 	"Throttling": ClassThrottled, "Throttling.User": ClassThrottled, "Throttling.Api": ClassThrottled, "Throttling.API": ClassThrottled,
 	"Throttling.ConcurrentLimitExceeded": ClassThrottled, "Rejected.Throttling": ClassThrottled, "RequestLimitExceeded": ClassThrottled,
@@ -157,6 +164,7 @@ var classes = map[string]Class{
 
 	"ServiceUnavailable": ClassTransient, "InternalError": ClassTransient, "UnknownError": ClassTransient,
 	"RequestTimeout": ClassTransient, "InternalError.Dispatch": ClassTransient, "SystemBusy": ClassTransient,
+	"InternalFailure": ClassTransient, "ServiceUnavailableTemporary": ClassTransient,
 
 	"IdempotentProcessing": ClassProcessing, "Idempotence.Processing": ClassProcessing, "LastTokenProcessing": ClassProcessing,
 	"OperationFailed.IdempotentTokenProcessing": ClassProcessing,
@@ -192,6 +200,7 @@ var advice = map[string]string{ //nolint:gosec // G101 sees passwords in texts a
 	"AuthenticationFail":          "The identity may not assume the role: check the role's trust policy and the RAM permission sts:AssumeRole.",
 	"EntityNotExist":              "The role of assume_role does not exist: check its ARN.",
 	"InvalidTimeStamp":            "The clock of this machine is more than 15 minutes off. Set it right (NTP).",
+	"IllegalTimestamp":            "The clock of this machine is more than 15 minutes off. Set it right (NTP).",
 	"Throttling":                  "The account makes more calls than the API allows. Wait a minute and apply again, or lower -parallelism.",
 	"Rejected":                    "The account makes more calls than the API allows. Wait a minute and apply again, or lower -parallelism.",
 	"QuotaExceed":                 "A quota of the account is used up. Free some of it, or ask for more in the Quota Center of the console.",
@@ -213,7 +222,11 @@ var advice = map[string]string{ //nolint:gosec // G101 sees passwords in texts a
 	"InvalidPassword":             "The password must have 8 to 30 characters from three of: upper case, lower case, digits, special characters.",
 }
 
-func adviceFor(code string) string {
+// adviceFor says what to do about a code that an action got.
+func (a *action) adviceFor(code string) string {
+	if remedy := a.remedies[code]; remedy != "" {
+		return remedy
+	}
 	if code == "InvalidOperation.DeletionProtection" {
 		return "The instance is protected against deletion. Turn the protection off first (deletion_protection = false, then apply), then destroy."
 	}

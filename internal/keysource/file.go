@@ -134,6 +134,33 @@ func readFile(path string, form Form, key *[Size]byte, check func(fs.FileInfo) e
 	return nil
 }
 
+// maxCiphertext is more than any service makes of a wrap key, in bytes.
+const maxCiphertext = 4096
+
+// ReadCiphertext reads a file that holds a wrap key as a service encrypted it: one line of text, for which looksRight is
+// asked. The error says then that the file does not hold what is wanted, and repeats nothing of it: a file that holds the key
+// itself may have been named by mistake.
+func ReadCiphertext(path string, looksRight func(line string) bool, want string) (string, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("read %s: it is not a regular file (%s)", path, info.Mode().Type())
+	}
+	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, maxCiphertext+1))
+	defer clear(text)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	line := strings.TrimSpace(string(text))
+	if len(text) > maxCiphertext || !looksRight(line) {
+		return "", fmt.Errorf("%s does not hold %s", path, want)
+	}
+	return line, nil
+}
+
 // checkMode refuses a key that every user of the machine can read. Its group may read it: that is how an orchestrator
 // hands a file to a server which is not root.
 func checkMode(info fs.FileInfo, allow bool) error {

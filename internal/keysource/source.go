@@ -22,6 +22,18 @@ type Source interface {
 	String() string
 }
 
+// UnreachableError is the error of a place that did not answer, or is too busy to: the same may go well later.
+type UnreachableError struct {
+	Place string // such as an address
+	Err   error
+}
+
+// Error implements error.
+func (e *UnreachableError) Error() string { return fmt.Sprintf("reach %s: %v", e.Place, e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
 // Form is how a key is written.
 type Form string
 
@@ -72,6 +84,20 @@ func (f Form) decode(text []byte, key *[Size]byte) error {
 		clear(key[:])
 	}
 	return err
+}
+
+// DecodeText reads a key that is written as hex digits or as base64, perhaps with a line end: no text of the right length is
+// both. The array is all zero after an error, which repeats nothing of the text.
+func DecodeText(text []byte, key *[Size]byte) error {
+	switch len(trimLineEnd(text)) {
+	case hex.EncodedLen(Size):
+		return Hex.decode(text, key)
+	case base64.StdEncoding.EncodedLen(Size):
+		return Base64.decode(text, key)
+	default:
+		clear(key[:])
+		return fmt.Errorf("found %s, want %d of base64 or %d hex digits", count(len(text), "character"), base64.StdEncoding.EncodedLen(Size), hex.EncodedLen(Size))
+	}
 }
 
 func decodeRaw(text []byte, key *[Size]byte) error {

@@ -4,16 +4,16 @@ import (
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+
+	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 )
 
 // setting is a row of the table of cloud settings: an argument of the
-// provider's block, and the environment variables that stand in for it where it
-// is not set, first one first. Names and order are those of Alibaba's own
-// provider (terraform-provider-alicloud), so that one environment serves both.
+// provider's block. Package ecs knows the environment variables that stand in
+// for it where it is not set.
 type setting struct {
 	block       string // empty for the top level
 	name        string
-	env         []string
 	sensitive   bool
 	number      bool
 	description string
@@ -21,47 +21,49 @@ type setting struct {
 
 // settings drives the schema, its documentation and Configure.
 var settings = []setting{
-	{name: "region", env: []string{"ALICLOUD_REGION", "ALIBABA_CLOUD_REGION"},
+	{name: "region",
 		description: "Region of the cloud resources, such as `cn-beijing`. There is no default: a wrong one would look like an empty account."},
-	{name: "access_key", env: []string{"ALICLOUD_ACCESS_KEY", "ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABACLOUD_ACCESS_KEY_ID"},
+	{name: "access_key",
 		description: "Id of the access key."},
-	{name: "secret_key", env: []string{"ALICLOUD_SECRET_KEY", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABACLOUD_ACCESS_KEY_SECRET"}, sensitive: true,
+	{name: "secret_key", sensitive: true,
 		description: "Secret of the access key. Better kept in the environment or in a profile."},
-	{name: "security_token", env: []string{"ALICLOUD_SECURITY_TOKEN", "ALIBABA_CLOUD_SECURITY_TOKEN", "ALIBABACLOUD_SECURITY_TOKEN"}, sensitive: true,
+	{name: "security_token", sensitive: true,
 		description: "Token of a temporary access key (STS)."},
-	{name: "profile", env: []string{"ALICLOUD_PROFILE", "ALIBABA_CLOUD_PROFILE"},
+	{name: "profile",
 		description: "Profile in `shared_credentials_file` to take the credentials from; counts only where no access key is set."},
-	{name: "shared_credentials_file", env: []string{"ALICLOUD_SHARED_CREDENTIALS_FILE", "ALIBABA_CLOUD_CREDENTIALS_FILE"},
+	{name: "shared_credentials_file",
 		description: "File with the profile, in the JSON of the `aliyun` command or the ini of the SDKs. Default: `~/.aliyun/config.json`, then `~/.alibabacloud/credentials`."},
-	{name: "ecs_role_name", env: []string{"ALICLOUD_ECS_ROLE_NAME", "ALIBABA_CLOUD_ECS_METADATA"},
+	{name: "ecs_role_name",
 		description: "RAM role of the ECS instance that Terraform runs on. The metadata service is asked only if this is set."},
 
-	{block: "assume_role", name: "role_arn", env: []string{"ALICLOUD_ASSUME_ROLE_ARN", "ALIBABA_CLOUD_ROLE_ARN"},
+	{block: "assume_role", name: "role_arn",
 		description: "ARN of a RAM role to take on, `acs:ram::ACCOUNT:role/NAME`."},
-	{block: "assume_role", name: "session_name", env: []string{"ALICLOUD_ASSUME_ROLE_SESSION_NAME", "ALIBABA_CLOUD_ROLE_SESSION_NAME"},
+	{block: "assume_role", name: "session_name",
 		description: "Name of the session in audit logs. Default: `cc`."},
-	{block: "assume_role", name: "session_expiration", env: []string{"ALICLOUD_ASSUME_ROLE_SESSION_EXPIRATION"}, number: true,
+	{block: "assume_role", name: "session_expiration", number: true,
 		description: "Seconds that a session lasts, 900 at least. Default: 3600. A session is renewed while Terraform runs."},
-	{block: "assume_role", name: "external_id", env: []string{"ALIBABA_CLOUD_EXTERNAL_ID"},
+	{block: "assume_role", name: "external_id",
 		description: "External id that the role's trust policy asks for."},
 	{block: "assume_role", name: "policy",
 		description: "Policy that narrows what the session may do."},
 
-	{block: "assume_role_with_oidc", name: "oidc_provider_arn", env: []string{"ALIBABA_CLOUD_OIDC_PROVIDER_ARN"},
+	{block: "assume_role_with_oidc", name: "oidc_provider_arn",
 		description: "ARN of the identity provider."},
-	{block: "assume_role_with_oidc", name: "oidc_token_file", env: []string{"ALIBABA_CLOUD_OIDC_TOKEN_FILE"},
+	{block: "assume_role_with_oidc", name: "oidc_token_file",
 		description: "File with the identity provider's token."},
-	{block: "assume_role_with_oidc", name: "role_arn", env: []string{"ALIBABA_CLOUD_ROLE_ARN"},
+	{block: "assume_role_with_oidc", name: "role_arn",
 		description: "ARN of the role to take on with the token."},
-	{block: "assume_role_with_oidc", name: "role_session_name", env: []string{"ALIBABA_CLOUD_ROLE_SESSION_NAME"},
+	{block: "assume_role_with_oidc", name: "role_session_name",
 		description: "Name of the session in audit logs. Default: `cc`."},
 
-	{block: "endpoints", name: "ecs", env: []string{"ALIBABA_CLOUD_ENDPOINT_ECS", "ECS_ENDPOINT"},
+	{block: "endpoints", name: "ecs",
 		description: "Address of ECS."},
-	{block: "endpoints", name: "vpc", env: []string{"ALIBABA_CLOUD_ENDPOINT_VPC", "VPC_ENDPOINT"},
+	{block: "endpoints", name: "vpc",
 		description: "Address of VPC."},
-	{block: "endpoints", name: "sts", env: []string{"ALIBABA_CLOUD_ENDPOINT_STS", "STS_ENDPOINT"},
+	{block: "endpoints", name: "sts",
 		description: "Address of STS."},
+	{block: "endpoints", name: "kms",
+		description: "Address of the Key Management Service, such as `kms-vpc.cn-beijing.aliyuncs.com` in a VPC."},
 }
 
 // blocks describes the blocks of the table.
@@ -79,11 +81,14 @@ func (s setting) key() string {
 	return s.block + "." + s.name
 }
 
+// env are the environment variables that stand in for it.
+func (s setting) env() []string { return ecs.Variables(s.key()) }
+
 func (s setting) markdown() string {
-	if len(s.env) == 0 {
+	if len(s.env()) == 0 {
 		return s.description
 	}
-	return s.description + " Environment: `" + strings.Join(s.env, "`, `") + "`."
+	return s.description + " Environment: `" + strings.Join(s.env(), "`, `") + "`."
 }
 
 func (s setting) attribute() schema.Attribute {

@@ -2,13 +2,10 @@ package provider
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -17,7 +14,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/ccctl/terraform-provider-cc/internal/ecs"
-	"github.com/ccctl/terraform-provider-cc/internal/resources"
 )
 
 // Configure hands every resource and data source the same backend. It asks for
@@ -34,10 +30,13 @@ func (p *ccProvider) Configure(ctx context.Context, req provider.ConfigureReques
 			return nil, fmt.Errorf("configure Alibaba Cloud: not known before apply: %s. "+
 				"The environment does not stand in for them: it might be another account's", strings.Join(unknown, ", "))
 		}
-		return backend.NewCloud(cloudConfig(values, p.backend))
+		conf, err := ecs.ConfigOf(func(name string) string { return values[name] })
+		conf.UserAgent = "terraform-provider-cc/" + p.backend.Version
+		return backend.NewCloud(conf, err)
 	})
 	resp.ResourceData = &backend
 	resp.DataSourceData = &backend
+	resp.EphemeralResourceData = &backend
 }
 
 // readSettings returns what is set, in the configuration or else in the
@@ -53,7 +52,7 @@ func readSettings(ctx context.Context, config tfsdk.Config, diags *diag.Diagnost
 		}
 		// The environment's token belongs to the environment's key.
 		if value == "" && (s.name != "security_token" || !configured["access_key"]) {
-			value = fromEnvironment(s.env)
+			value = ecs.FromEnvironment(s.key())
 		} else {
 			configured[s.key()] = true
 		}
@@ -62,15 +61,6 @@ func readSettings(ctx context.Context, config tfsdk.Config, diags *diag.Diagnost
 		}
 	}
 	return values, unknown
-}
-
-func fromEnvironment(names []string) string {
-	for _, name := range names {
-		if v := os.Getenv(name); v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 func readSetting(ctx context.Context, config tfsdk.Config, s setting, diags *diag.Diagnostics) (value string, known bool) {
@@ -92,49 +82,4 @@ func readSetting(ctx context.Context, config tfsdk.Config, s setting, diags *dia
 	var v types.String
 	diags.Append(config.GetAttribute(ctx, at, &v)...)
 	return v.ValueString(), !v.IsUnknown()
-}
-
-// cloudConfig turns the values into the client's configuration.
-func cloudConfig(v map[string]string, backend resources.Backend) (ecs.Config, error) {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = "" // then a profile without a file is an error of its own
-	}
-	conf := ecs.Config{
-		Region: v["region"],
-		Credentials: ecs.Credentials{
-			AccessKey: v["access_key"], SecretKey: v["secret_key"], SecurityToken: v["security_token"],
-			Profile: v["profile"], ProfileFile: v["shared_credentials_file"], HomeDir: home, ECSRoleName: v["ecs_role_name"],
-			DisableMetadata: strings.EqualFold(os.Getenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED"), "true"),
-		},
-		Endpoints: ecs.Endpoints{ECS: v["endpoints.ecs"], VPC: v["endpoints.vpc"], STS: v["endpoints.sts"]},
-		UserAgent: "terraform-provider-cc/" + backend.Version,
-	}
-	if conf.Region == "" {
-		return conf, errors.New("configure Alibaba Cloud: region is not set, neither in the provider's block nor in ALICLOUD_REGION or ALIBABA_CLOUD_REGION")
-	}
-	if v["assume_role_with_oidc.oidc_provider_arn"] != "" || v["assume_role_with_oidc.oidc_token_file"] != "" {
-		conf.Credentials.OIDC = &ecs.OIDC{
-			ProviderARN: v["assume_role_with_oidc.oidc_provider_arn"], TokenFile: v["assume_role_with_oidc.oidc_token_file"],
-			RoleARN: v["assume_role_with_oidc.role_arn"], SessionName: v["assume_role_with_oidc.role_session_name"],
-		}
-		// One variable names the role of both ways; it is taken on once.
-		if v["assume_role.role_arn"] == conf.Credentials.OIDC.RoleARN && conf.Credentials.AccessKey == "" {
-			return conf, nil
-		}
-	}
-	if v["assume_role.role_arn"] == "" {
-		return conf, nil
-	}
-	seconds := 0
-	if s := v["assume_role.session_expiration"]; s != "" {
-		if seconds, err = strconv.Atoi(s); err != nil || seconds < 0 {
-			return conf, fmt.Errorf("configure Alibaba Cloud: assume_role.session_expiration %q is not a number of seconds", s)
-		}
-	}
-	conf.Credentials.AssumeRole = &ecs.AssumeRole{
-		RoleARN: v["assume_role.role_arn"], SessionName: v["assume_role.session_name"], Duration: time.Duration(seconds) * time.Second,
-		ExternalID: v["assume_role.external_id"], Policy: v["assume_role.policy"],
-	}
-	return conf, nil
 }

@@ -4,7 +4,7 @@ package provider
 func CloudEnvironment() []string {
 	var all []string
 	for _, s := range settings {
-		all = append(all, s.env...)
+		all = append(all, s.env()...)
 	}
 	return all
 }

@@ -5,6 +5,8 @@
 //	credential:NAME                    a credential that systemd hands to a service
 //	vault:kv:MOUNT/PATH#FIELD          a secret of HashiCorp Vault or OpenBao
 //	vault:transit:MOUNT/KEY@FILE       a file whose content Vault's Transit engine unwraps
+//	kms:FILE                           a file whose content Alibaba Cloud's KMS decrypts
+//	kms:NAME=VALUE@FILE                the same with an encryption context
 //
 // A file whose name starts like one of these is named with its folder: ./env:x.
 package keyref
@@ -13,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource/kmskey"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource/vaultkey"
 )
 
@@ -23,7 +26,7 @@ const (
 
 // IsFile tells whether the reference is the path of a file.
 func IsFile(ref string) bool {
-	for _, scheme := range []string{schemeEnv, schemeCredential, vaultkey.Scheme} {
+	for _, scheme := range []string{schemeEnv, schemeCredential, vaultkey.Scheme, kmskey.Scheme} {
 		if strings.HasPrefix(ref, scheme) {
 			return false
 		}
@@ -48,6 +51,8 @@ func Parse(ref string, environ *keysource.Environ) (keysource.Source, error) {
 		return keysource.Credential{Name: name}, nil
 	case strings.HasPrefix(ref, vaultkey.Scheme):
 		return vaultkey.Parse(ref)
+	case strings.HasPrefix(ref, kmskey.Scheme):
+		return kmskey.Parse(ref)
 	default:
 		return keysource.File{Path: ref}, nil
 	}

@@ -1,21 +1,12 @@
 package vaultkey
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/netip"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,8 +21,6 @@ const Scheme = "vault:"
 const (
 	// DefaultField is the field of a secret that is read unless another is named.
 	DefaultField = "wrap_key"
-	// maxCiphertext is more than Transit makes of a wrap key, in bytes.
-	maxCiphertext = 4096
 	// timeout of one reading, retries included.
 	timeout = 30 * time.Second
 )
@@ -39,11 +28,13 @@ const (
 // KV is a key in a field of a secret.
 type KV struct {
 	Mount, Path, Field string
+	Server             Server
 }
 
 // Transit is a key in a file, wrapped by a key of the Transit engine.
 type Transit struct {
 	Mount, Key, File string
+	Server           Server
 }
 
 // Parse reads a reference; see the package's comment.
@@ -64,15 +55,25 @@ func Parse(ref string) (keysource.Source, error) {
 		}
 		return KV{Mount: mount, Path: path, Field: field}, nil
 	case kind == "transit":
-		where, file, _ := strings.Cut(rest, "@")
-		mount, key := cutMount(where)
-		if mount == "" || key == "" || file == "" || strings.Contains(key, "/") {
-			return nil, bad("vault:transit:MOUNT/KEY@FILE, such as vault:transit:transit/resnet50@wrap-key.vault")
+		t, err := ParseTransit(ref)
+		if err != nil {
+			return nil, err // and no Transit in a Source that is not nil
 		}
-		return Transit{Mount: mount, Key: key, File: file}, nil
+		return t, nil
 	default:
 		return nil, bad(Scheme + "kv:... or " + Scheme + "transit:...")
 	}
+}
+
+// ParseTransit reads a reference that must be to a key that Transit has wrapped.
+func ParseTransit(ref string) (Transit, error) {
+	rest, found := strings.CutPrefix(ref, Scheme+"transit:")
+	where, file, _ := strings.Cut(rest, "@")
+	mount, key := cutMount(where)
+	if !found || mount == "" || key == "" || file == "" || strings.Contains(key, "/") {
+		return Transit{}, fmt.Errorf("reference %q: want vault:transit:MOUNT/KEY@FILE, such as vault:transit:transit/resnet50@wrap-key.vault", ref)
+	}
+	return Transit{Mount: mount, Key: key, File: file}, nil
 }
 
 func cutMount(s string) (mount, rest string) {
@@ -93,7 +94,7 @@ func (k KV) String() string { return fmt.Sprintf("Vault, field %s of %s/%s", k.F
 func (k KV) Read(ctx context.Context, key *[keysource.Size]byte) error {
 	clear(key[:])
 	fail := func(err error) error { return fmt.Errorf("read wrap key from %v: %w", k, err) }
-	c, err := newClient()
+	c, err := k.Server.client()
 	if err != nil {
 		return fail(err)
 	}
@@ -115,34 +116,16 @@ func (k KV) Read(ctx context.Context, key *[keysource.Size]byte) error {
 		slices.Sort(names)
 		return fail(fmt.Errorf("the secret has no text in field %s; it has the fields %s", k.Field, strings.Join(names, ", ")))
 	}
-	if err := decode([]byte(strings.TrimSpace(value)), key); err != nil {
+	if err := decode(strings.TrimSpace(value), key); err != nil {
 		return fail(err)
 	}
 	return nil
 }
 
-// decode takes base64 and hex, which no text of the right length can both be.
-func decode(text []byte, key *[keysource.Size]byte) error {
+func decode(value string, key *[keysource.Size]byte) error {
+	text := []byte(value)
 	defer clear(text)
-	var out [keysource.Size + 2]byte
-	defer clear(out[:])
-	switch len(text) {
-	case hex.EncodedLen(keysource.Size):
-		if _, err := hex.Decode(out[:], text); err != nil {
-			return errors.New("it has 32 characters that are not all hex digits")
-		}
-	case base64.StdEncoding.EncodedLen(keysource.Size):
-		if n, err := base64.StdEncoding.Strict().Decode(out[:], text); err != nil || n != keysource.Size {
-			return errors.New("it has 24 characters that are not base64 of 16 bytes")
-		}
-	default:
-		return fmt.Errorf("it has %d characters, want 24 of base64 or 32 hex digits", len(text))
-	}
-	if [keysource.Size]byte(out[:]) == [keysource.Size]byte{} {
-		return errors.New("all its bytes are zero, which no random source gives")
-	}
-	copy(key[:], out[:])
-	return nil
+	return keysource.DecodeText(text, key)
 }
 
 // Files implements keysource.Source.
@@ -157,11 +140,11 @@ func (t Transit) String() string {
 func (t Transit) Read(ctx context.Context, key *[keysource.Size]byte) error {
 	clear(key[:])
 	fail := func(err error) error { return fmt.Errorf("read wrap key from %v: %w", t, err) }
-	ciphertext, err := readCiphertext(t.File)
+	ciphertext, err := keysource.ReadCiphertext(t.File, isCiphertext, `what transit/encrypt answers, a line that starts with "vault:v1:"`)
 	if err != nil {
 		return fail(err)
 	}
-	c, err := newClient()
+	c, err := t.Server.client()
 	if err != nil {
 		return fail(err)
 	}
@@ -182,144 +165,38 @@ func (t Transit) Read(ctx context.Context, key *[keysource.Size]byte) error {
 	if len(plaintext) != base64.StdEncoding.EncodedLen(keysource.Size) {
 		return fail(errors.New("what was wrapped is not the 16 bytes of a wrap key"))
 	}
-	if err := decode([]byte(plaintext), key); err != nil {
+	if err := decode(plaintext, key); err != nil {
 		return fail(err)
 	}
 	return nil
 }
 
-func readCiphertext(name string) (string, error) {
-	f, err := os.Open(name)
+// isCiphertext tells what Transit answered from anything else.
+func isCiphertext(line string) bool {
+	return (strings.HasPrefix(line, "vault:v") || strings.HasPrefix(line, "bao:v")) && !strings.ContainsAny(line, "\n\r")
+}
+
+// Seal lets Transit wrap a key and returns the content of a file that is read as t, without a line end. t.File is not written.
+func (t Transit) Seal(ctx context.Context, key *[keysource.Size]byte) (string, error) {
+	fail := func(err error) (string, error) {
+		return "", fmt.Errorf("seal wrap key with Vault's key %s/%s: %w", t.Mount, t.Key, err)
+	}
+	c, err := t.Server.client()
 	if err != nil {
-		return "", err
+		return fail(err)
 	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxCiphertext+1))
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	secret, err := c.Logical().WriteWithContext(ctx, t.Mount+"/encrypt/"+url.PathEscape(t.Key), map[string]any{"plaintext": base64.StdEncoding.EncodeToString(key[:])})
 	if err != nil {
-		return "", err
+		return fail(explain(c, err))
 	}
-	text = bytes.TrimSpace(text)
-	// The rest is not repeated: a file that holds the key itself may have been named by mistake.
-	if len(text) > maxCiphertext || !bytes.HasPrefix(text, []byte("vault:v")) && !bytes.HasPrefix(text, []byte("bao:v")) {
-		return "", errors.New(`the file does not hold what transit/encrypt answers, a line that starts with "vault:v1:"`)
+	if secret == nil {
+		return fail(errors.New("the answer is empty"))
 	}
-	return string(text), nil
-}
-
-// newClient makes a client as the environment says.
-func newClient() (*api.Client, error) {
-	if skip, err := strconv.ParseBool(os.Getenv(api.EnvVaultSkipVerify)); err == nil && skip {
-		return nil, fmt.Errorf("%s is set: the server's certificate is always verified here; name its authority in %s", api.EnvVaultSkipVerify, api.EnvVaultCACert)
+	line, ok := secret.Data["ciphertext"].(string)
+	if !ok || !isCiphertext(line) {
+		return fail(errors.New("the answer has no ciphertext"))
 	}
-	conf := api.DefaultConfig()
-	if conf.Error != nil {
-		return nil, fmt.Errorf("read Vault's environment: %w", conf.Error)
-	}
-	address := firstEnv(api.EnvVaultAgentAddr, api.EnvVaultAddress, "BAO_ADDR")
-	if address == "" {
-		return nil, fmt.Errorf("%s is not set: which server keeps the key?", api.EnvVaultAddress)
-	}
-	if err := checkAddress(address); err != nil {
-		return nil, err
-	}
-	conf.Address, conf.AgentAddress = address, ""
-	c, err := api.NewClient(conf)
-	if err != nil {
-		return nil, fmt.Errorf("set up Vault's client: %w", err)
-	}
-	token, err := findToken()
-	if err != nil {
-		return nil, err
-	}
-	c.SetToken(token)
-	c.SetLogger(nil)
-	return c, nil
-}
-
-// checkAddress lets plain http lead to this machine alone: the token goes that way.
-func checkAddress(address string) error {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return fmt.Errorf("%s is %q, want https://HOST:PORT", api.EnvVaultAddress, address)
-	}
-	if u.User != nil {
-		return fmt.Errorf("%s has a user name or password in it", api.EnvVaultAddress)
-	}
-	if u.Scheme == "https" {
-		return nil
-	}
-	host := u.Hostname()
-	addr, err := netip.ParseAddr(host)
-	if u.Scheme == "http" && (host == "localhost" || err == nil && addr.IsLoopback()) {
-		return nil
-	}
-	return fmt.Errorf("%s is %q: want https, plain http is for loopback addresses only", api.EnvVaultAddress, address)
-}
-
-func firstEnv(names ...string) string {
-	for _, name := range names {
-		if v := os.Getenv(name); v != "" {
-			return v
-		}
-	}
-	return ""
-}
-
-func findToken() (string, error) {
-	if token := firstEnv(api.EnvVaultToken, "BAO_TOKEN"); token != "" {
-		return token, nil
-	}
-	name := os.Getenv("VAULT_TOKEN_FILE")
-	if name == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("%s is not set, and there is no home directory with a .vault-token", api.EnvVaultToken)
-		}
-		name = filepath.Join(home, ".vault-token")
-	}
-	token, err := os.ReadFile(name) //nolint:gosec // The operator names the file.
-	if err != nil {
-		return "", fmt.Errorf("%s is not set, and its file cannot be read: %w", api.EnvVaultToken, err)
-	}
-	token = bytes.TrimSpace(token)
-	if len(token) == 0 {
-		return "", fmt.Errorf("%s is not set, and %s is empty", api.EnvVaultToken, name)
-	}
-	return string(token), nil
-}
-
-// UnreachableError is the error of a server that did not answer.
-type UnreachableError struct {
-	Address string
-	Err     error
-}
-
-func (e *UnreachableError) Error() string { return fmt.Sprintf("reach %s: %v", e.Address, e.Err) }
-func (e *UnreachableError) Unwrap() error { return e.Err }
-
-// explain says in a line what the server said in several.
-func explain(c *api.Client, err error) error {
-	var answer *api.ResponseError
-	if !errors.As(err, &answer) {
-		var network *net.OpError
-		if errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) {
-			return &UnreachableError{Address: c.Address(), Err: err}
-		}
-		return fmt.Errorf("ask %s: %w", c.Address(), err)
-	}
-	said := strings.Join(answer.Errors, "; ")
-	if answer.RawError || said == "" {
-		said = http.StatusText(answer.StatusCode)
-	}
-	said = strings.Join(strings.Fields(said), " ")
-	var hint string
-	switch answer.StatusCode {
-	case http.StatusForbidden:
-		hint = "; the token is not valid, or its policy does not allow this path"
-	case http.StatusNotFound:
-		hint = "; is the mount right?"
-	case http.StatusServiceUnavailable:
-		hint = "; the server is sealed"
-	}
-	return fmt.Errorf("%s answered %d: %s%s", c.Address(), answer.StatusCode, said, hint)
+	return line, nil
 }

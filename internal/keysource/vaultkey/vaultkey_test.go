@@ -115,8 +115,8 @@ func TestRead(t *testing.T) {
 		{"vault:kv:secret/models/other", "there is no such secret on https://127.0.0.1"},
 		{"vault:kv:secret/models/resnet50#none", "no text in field none; it has the fields hex, no64, nohex, number, short, wrap_key, zero"},
 		{"vault:kv:secret/models/resnet50#number", "no text in field number"},
-		{"vault:kv:secret/models/resnet50#short", "it has 3 characters, want 24 of base64 or 32 hex digits"},
-		{"vault:kv:secret/models/resnet50#zero", "all its bytes are zero"},
+		{"vault:kv:secret/models/resnet50#short", "found 3 characters, want 24 of base64 or 32 hex digits"},
+		{"vault:kv:secret/models/resnet50#zero", "all 16 bytes are zero"},
 		{"vault:kv:secret/models/resnet50#nohex", "not all hex digits"},
 		{"vault:kv:secret/models/resnet50#no64", "not base64 of 16 bytes"},
 		{"vault:kv:sealed/x", "answered 503: Vault is sealed; the server is sealed"},
@@ -124,6 +124,7 @@ func TestRead(t *testing.T) {
 		{file("long"), "not the 16 bytes of a wrap key"},
 		{file("raw"), `a line that starts with "vault:v1:"`},
 		{file("none"), "no such file"},
+		{"vault:transit:transit/resnet50@" + dir, "it is not a regular file"},
 		{"vault:transit:nothing/resnet50@" + filepath.Join(dir, "good"), "answered 404: Not Found; is the mount right?"},
 	} {
 		key, err := read(t, tt.ref)
@@ -192,13 +193,51 @@ func TestServerRefused(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	t.Setenv("VAULT_ADDR", closed.URL)
-	var unreachable *vaultkey.UnreachableError
+	var unreachable *keysource.UnreachableError
 	if _, err := read(t, ref); !errors.As(err, &unreachable) {
 		t.Errorf("error %v", err)
 	}
 	t.Setenv("VAULT_ADDR", good)
 	if _, err := read(t, ref); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestServer: what a configuration names counts before the environment.
+func TestServer(t *testing.T) {
+	server(t)
+	address, ca := os.Getenv("VAULT_ADDR"), os.Getenv("VAULT_CACERT")
+	environment(t, "https://192.0.2.1:1")
+	t.Setenv("VAULT_TOKEN", "another")
+	t.Setenv("VAULT_CACERT", "")
+	sink := filepath.Join(t.TempDir(), "sink")
+	k := vaultkey.KV{Mount: "secret", Path: "models/resnet50", Field: "wrap_key", Server: vaultkey.Server{Address: address, CAFile: ca, TokenFile: sink}}
+	var key [keysource.Size]byte
+	if err := k.Read(t.Context(), &key); err == nil || !strings.Contains(err.Error(), "read Vault's token: open "+sink) {
+		t.Errorf("no token: %v", err)
+	}
+	for text, want := range map[string]string{"": sink + " is empty", "old": "answered 403", token + "\n": ""} {
+		if err := os.WriteFile(sink, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Read(t.Context(), &key); want == "" && (err != nil || key != secret) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("token %q: %v, want %q", text, err, want)
+		}
+	}
+	for address, want := range map[string]string{
+		"http://192.0.2.1:8200": "the address is \"http://192.0.2.1:8200\": want https, plain http is for loopback addresses only",
+		"https://user:pass@h":   "the address has a user name or password in it",
+		"vault":                 "want https://HOST:PORT",
+		"":                      "",
+		"https://vault.example": "",
+	} {
+		if err := (vaultkey.Server{Address: address}).Check(); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", address, err, want)
+		}
+	}
+	k.Server.CAFile = sink
+	if err := k.Read(t.Context(), &key); err == nil || !strings.Contains(err.Error(), "read certification authorities "+sink) {
+		t.Errorf("no authorities: %v", err)
 	}
 }
 
@@ -279,6 +318,24 @@ func TestRealServer(t *testing.T) {
 		}
 	}
 	if _, err := read(t, "vault:kv:secret/models/other"); err == nil || !strings.Contains(err.Error(), "there is no such secret") {
+		t.Errorf("error %v", err)
+	}
+	sealing, err := vaultkey.ParseTransit("vault:transit:transit/resnet50@" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := sealing.Seal(t.Context(), &key)
+	if err != nil || line == wrapped.Data.Ciphertext {
+		t.Fatalf("sealed %q, %v", line, err)
+	}
+	if err := os.WriteFile(name, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(t, "vault:transit:transit/resnet50@"+name); err != nil || got != key {
+		t.Errorf("sealed here: %v", err)
+	}
+	sealing.Mount = "nowhere"
+	if _, err := sealing.Seal(t.Context(), &key); err == nil || !strings.Contains(err.Error(), "seal wrap key with Vault's key nowhere/resnet50: ") || strings.Contains(err.Error(), base64.StdEncoding.EncodeToString(key[:])) {
 		t.Errorf("error %v", err)
 	}
 	// A newer version of the wrapping key leaves the old ciphertext readable.

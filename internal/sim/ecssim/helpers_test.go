@@ -35,7 +35,7 @@ func newCloud(t *testing.T, opts Options) *cloud {
 
 // version guesses the product of an action.
 func version(action string) string {
-	for version, table := range map[string]map[string]func(*Server, *call) (reply, error){vpcVersion: vpcActions, stsVersion: stsActions, billingVersion: billingActions, locationVersion: locationActions} {
+	for version, table := range map[string]map[string]func(*Server, *call) (reply, error){vpcVersion: vpcActions, stsVersion: stsActions, billingVersion: billingActions, locationVersion: locationActions, kmsVersion: kmsActions} {
 		if _, ok := table[action]; ok {
 			return version
 		}

@@ -273,7 +273,7 @@ var billingActions = map[string]func(*Server, *call) (reply, error){
 var locationActions = map[string]func(*Server, *call) (reply, error){
 	"DescribeEndpoints": func(_ *Server, c *call) (reply, error) {
 		service := strings.ToLower(c.params["ServiceCode"])
-		if !slices.Contains([]string{"ecs", "vpc", "sts"}, service) {
+		if !slices.Contains([]string{"ecs", "vpc", "sts", "kms"}, service) {
 			return reply{"Success": true, "Endpoints": reply{"Endpoint": []reply{}}}, nil
 		}
 		return reply{"Success": true, "Endpoints": reply{"Endpoint": []reply{{

@@ -1,7 +1,7 @@
 // Package ecssim is Alibaba Cloud, as far as this product and Alibaba's own
 // Terraform provider need it, behind its RPC protocol: ECS (2014-05-26), VPC
-// (2016-04-28), STS (2015-04-01), and one call each of billing and location
-// that providers make on the way.
+// (2016-04-28), STS (2015-04-01), symmetric keys of KMS (2016-01-20), and one
+// call each of billing and location that providers make on the way.
 //
 // It is a [http.Handler]. [Listen] serves it with and without TLS on one port,
 // because Alibaba's provider sends some calls to https whatever it is told.

@@ -182,6 +182,8 @@ func TestShapes(t *testing.T) {
 		"DescribeVpcAttribute": {"VpcId": vpc}, "DescribeVSwitchAttributes": {"VSwitchId": vswitch}, "DescribeInstanceRamRole": {"RamRoleName": "none"},
 		"DescribeImageFromFamily": {"ImageFamily": "custom"}, "DescribeEndpoints": {"ServiceCode": "ecs", "Id": region},
 	}
+	metadata, _ := c.ask("CreateKey", nil)["KeyMetadata"].(map[string]any)
+	needed["DescribeKey"] = map[string]string{"KeyId": text(metadata["KeyId"])}
 	id := c.machine(vswitch, group, map[string]string{"RamRoleName": "one"})
 	needed["DescribeUserData"], needed["DescribeInstanceAttribute"] = map[string]string{"InstanceId": id}, map[string]string{"InstanceId": id}
 	describe(needed)

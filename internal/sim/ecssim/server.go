@@ -132,6 +132,7 @@ const (
 	stsVersion      = "2015-04-01"
 	billingVersion  = "2017-12-14"
 	locationVersion = "2015-06-12"
+	kmsVersion      = "2016-01-20"
 )
 
 // handlers is the table of what is simulated.
@@ -143,6 +144,7 @@ var handlers = func() map[string][]handler {
 		stsVersion:      {stsActions},
 		billingVersion:  {billingActions},
 		locationVersion: {locationActions},
+		kmsVersion:      {kmsActions},
 	} {
 		for _, t := range table {
 			for action, serve := range t {

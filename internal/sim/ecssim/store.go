@@ -23,12 +23,14 @@ type state struct {
 	Invocations map[string]*invocation
 	Tokens      map[string]*tokenUse
 	Sessions    map[string]*tempKey // by access key id
+	Keys        map[string]*kmsKey
 }
 
 func newState() *state {
 	return &state{
 		VPCs: map[string]*vpc{}, VSwitches: map[string]*vswitch{}, Groups: map[string]*group{}, Instances: map[string]*instance{},
 		Disks: map[string]*disk{}, KeyPairs: map[string]*keyPair{}, Invocations: map[string]*invocation{}, Tokens: map[string]*tokenUse{}, Sessions: map[string]*tempKey{},
+		Keys: map[string]*kmsKey{},
 	}
 }
 

@@ -21,7 +21,7 @@ type params map[string]string
 const maxBody = 1 << 20
 
 // secretParams are left out of the log.
-var secretParams = []string{"Password", "UserData", "CommandContent", "SecurityToken", "Signature", "OIDCToken"}
+var secretParams = []string{"Password", "UserData", "CommandContent", "SecurityToken", "Signature", "OIDCToken", "Plaintext"}
 
 func readParams(w http.ResponseWriter, r *http.Request, entry *Request) (params, error) {
 	p := params{}
