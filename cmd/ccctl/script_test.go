@@ -40,6 +40,7 @@ func TestScript(t *testing.T) {
 			"serve-tls":         cmdServeTLS,
 			"copy-model":        cmdCopyModel,
 			"simulate-pccs":     cmdSimulatePCCS,
+			"simulate-cloud":    cmdSimulateCloud,
 			"simulate-sgx":      cmdSimulateSGX,
 			"status":            cmdStatus,
 		},

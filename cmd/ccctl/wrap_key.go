@@ -11,7 +11,7 @@ import (
 )
 
 func newWrapKeyCommand(u *ui) *cobra.Command {
-	return group("wrap-key", "Wrap keys", newWrapKeyFingerprintCommand(u))
+	return group("wrap-key", "Wrap keys", newWrapKeyFingerprintCommand(u), newWrapKeySealCommand(u))
 }
 
 func newWrapKeyFingerprintCommand(u *ui) *cobra.Command {

@@ -41,7 +41,7 @@ func newCloud(t *testing.T, opts ecssim.Options) *cloud {
 	c := &cloud{t: t, sim: sim, url: web.URL}
 	c.api, err = ecs.New(ecs.Config{
 		Region: "cn-beijing", Credentials: ecs.Credentials{AccessKey: ecssim.DefaultAccessKey, SecretKey: ecssim.DefaultSecretKey},
-		Endpoints: ecs.Endpoints{ECS: web.URL, VPC: web.URL, STS: web.URL}, Backoff: brisk,
+		Endpoints: ecs.Endpoints{ECS: web.URL, VPC: web.URL, STS: web.URL, KMS: web.URL}, Backoff: brisk,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -68,15 +68,16 @@ provider "cc" {
     ecs = %q
     vpc = %q
     sts = %q
+    kms = %q
   }
 }
-`, set["region"], set["access_key"], set["secret_key"], c.url, c.url, c.url)
+`, set["region"], set["access_key"], set["secret_key"], c.url, c.url, c.url, c.url)
 }
 
 // environment stands in for the provider block.
 func (c *cloud) environment() []string {
 	env := []string{"ALICLOUD_REGION=cn-beijing", "ALICLOUD_ACCESS_KEY=" + ecssim.DefaultAccessKey, "ALICLOUD_SECRET_KEY=" + ecssim.DefaultSecretKey}
-	for _, product := range []string{"ECS", "VPC", "STS"} {
+	for _, product := range []string{"ECS", "VPC", "STS", "KMS"} {
 		env = append(env, "ALIBABA_CLOUD_ENDPOINT_"+product+"="+c.url)
 	}
 	return env

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
+	"github.com/ccctl/terraform-provider-cc/internal/keysource/kmskey"
 	"github.com/ccctl/terraform-provider-cc/internal/keysource/vaultkey"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/protectedfile"
 )
@@ -24,11 +25,13 @@ import (
 var (
 	_ ephemeral.EphemeralResource                     = (*wrapKeyEphemeral)(nil)
 	_ ephemeral.EphemeralResourceWithConfigValidators = (*wrapKeyEphemeral)(nil)
+	_ ephemeral.EphemeralResourceWithConfigure        = (*wrapKeyEphemeral)(nil)
 )
 
 // wrapKeyEphemeral is the ephemeral cc_wrap_key.
 type wrapKeyEphemeral struct {
 	environ *keysource.Environ
+	backend *Backend
 }
 
 // NewWrapKeyEphemeral returns the ephemeral cc_wrap_key: a wrap key that is kept somewhere, opened for as long as Terraform
@@ -45,6 +48,7 @@ type wrapKeyEphemeralModel struct {
 	Command      types.List         `tfsdk:"command"`
 	VaultKV      *vaultKVModel      `tfsdk:"vault_kv"`
 	VaultTransit *vaultTransitModel `tfsdk:"vault_transit"`
+	AlibabaKMS   *alibabaKMSModel   `tfsdk:"alibaba_kms"`
 	Form         types.String       `tfsdk:"form"`
 	Fingerprint  types.String       `tfsdk:"fingerprint"`
 	Hex          types.String       `tfsdk:"hex"`
@@ -62,6 +66,11 @@ type vaultTransitModel struct {
 	CiphertextFile types.String `tfsdk:"ciphertext_file"`
 }
 
+type alibabaKMSModel struct {
+	CiphertextFile    types.String `tfsdk:"ciphertext_file"`
+	EncryptionContext types.Map    `tfsdk:"encryption_context"`
+}
+
 func (r *wrapKeyEphemeral) Metadata(_ context.Context, req ephemeral.MetadataRequest, resp *ephemeral.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_wrap_key"
 }
@@ -69,9 +78,10 @@ func (r *wrapKeyEphemeral) Metadata(_ context.Context, req ephemeral.MetadataReq
 func (r *wrapKeyEphemeral) Schema(_ context.Context, _ ephemeral.SchemaRequest, resp *ephemeral.SchemaResponse) {
 	named := []validator.String{stringvalidator.LengthAtLeast(1)}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Opens a wrap key that is kept in a file, in the environment, by a program or in HashiCorp Vault or OpenBao, for write-only arguments. " +
+		MarkdownDescription: "Opens a wrap key that is kept in a file, in the environment, by a program, in HashiCorp Vault or OpenBao, or encrypted by Alibaba Cloud KMS, for write-only arguments. " +
 			"The key is in no state and no plan. It is opened, never made: Terraform opens it again for every plan and every apply. " +
-			"Exactly one of the places must be given. The variables of Vault's own client (`VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_CACERT` ...) say which server is asked.",
+			"Exactly one of the places must be given. The variables of Vault's own client (`VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_CACERT` ...) say which server is asked; " +
+			"for KMS it is the provider's configuration.",
 		Attributes: map[string]schema.Attribute{
 			// Optional: exactly one of the places.
 			"file": schema.StringAttribute{
@@ -103,6 +113,17 @@ func (r *wrapKeyEphemeral) Schema(_ context.Context, _ ephemeral.SchemaRequest, 
 					"ciphertext_file": schema.StringAttribute{MarkdownDescription: "Path of the file.", Required: true, Validators: []validator.String{filePath{}}},
 				},
 			},
+			"alibaba_kms": schema.SingleNestedAttribute{
+				MarkdownDescription: "A file with what a key of Alibaba Cloud's Key Management Service made of the key (a CiphertextBlob, as `ccctl wrap-key seal` writes it), which may lie beside " +
+					"the configuration. It is decrypted with the provider's region, credentials and `endpoints.kms`. " + permissions("kms:Decrypt"),
+				Optional: true,
+				Attributes: map[string]schema.Attribute{
+					"ciphertext_file": schema.StringAttribute{MarkdownDescription: "Path of the file.", Required: true, Validators: []validator.String{filePath{}}},
+					"encryption_context": schema.MapAttribute{
+						MarkdownDescription: "The encryption context that the key was encrypted with, if any: the same names and values.", ElementType: types.StringType, Optional: true,
+					},
+				},
+			},
 			"form": schema.StringAttribute{
 				MarkdownDescription: "How a file, a credential, a variable or a program has the key: `raw` (16 bytes; the default but in the environment), `hex` or `base64`.",
 				Optional:            true, Validators: []validator.String{stringvalidator.OneOf("raw", "hex", "base64")},
@@ -120,7 +141,7 @@ func (r *wrapKeyEphemeral) Schema(_ context.Context, _ ephemeral.SchemaRequest, 
 }
 
 // places are the attributes of which one must be given.
-var wrapKeyPlaces = []string{"file", "environment", "credential", "command", "vault_kv", "vault_transit"}
+var wrapKeyPlaces = []string{"file", "environment", "credential", "command", "vault_kv", "vault_transit", "alibaba_kms"}
 
 func (r *wrapKeyEphemeral) ConfigValidators(context.Context) []ephemeral.ConfigValidator {
 	expressions := make([]path.Expression, 0, len(wrapKeyPlaces))
@@ -131,7 +152,12 @@ func (r *wrapKeyEphemeral) ConfigValidators(context.Context) []ephemeral.ConfigV
 		ephemeralvalidator.ExactlyOneOf(expressions...),
 		ephemeralvalidator.Conflicting(path.MatchRoot("form"), path.MatchRoot("vault_kv")),
 		ephemeralvalidator.Conflicting(path.MatchRoot("form"), path.MatchRoot("vault_transit")),
+		ephemeralvalidator.Conflicting(path.MatchRoot("form"), path.MatchRoot("alibaba_kms")),
 	}
+}
+
+func (r *wrapKeyEphemeral) Configure(_ context.Context, req ephemeral.ConfigureRequest, resp *ephemeral.ConfigureResponse) {
+	r.backend = backendFrom(req.ProviderData, &resp.Diagnostics)
 }
 
 func (r *wrapKeyEphemeral) Open(ctx context.Context, req ephemeral.OpenRequest, resp *ephemeral.OpenResponse) {
@@ -141,6 +167,13 @@ func (r *wrapKeyEphemeral) Open(ctx context.Context, req ephemeral.OpenRequest, 
 		return
 	}
 	place, source, err := m.source(ctx, r.environ)
+	if k, ok := source.(kmskey.Key); ok {
+		k.Client = r.backend.cloud(&resp.Diagnostics)
+		if resp.Diagnostics.HasError() {
+			return
+		}
+		source = k
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, path.Root(place), "Wrap key not opened", err)
 		return
@@ -188,6 +221,12 @@ func (m *wrapKeyEphemeralModel) source(ctx context.Context, environ *keysource.E
 			field = vaultkey.DefaultField
 		}
 		return "vault_kv", vaultkey.KV{Mount: m.VaultKV.Mount.ValueString(), Path: m.VaultKV.Path.ValueString(), Field: field}, nil
+	case m.AlibabaKMS != nil:
+		k := kmskey.Key{File: m.AlibabaKMS.CiphertextFile.ValueString()}
+		if diags := m.AlibabaKMS.EncryptionContext.ElementsAs(ctx, &k.Context, false); diags.HasError() {
+			return "alibaba_kms", nil, fmt.Errorf("read the encryption context: %s", diags[0].Detail())
+		}
+		return "alibaba_kms", k, nil
 	default:
 		t := m.VaultTransit
 		return "vault_transit", vaultkey.Transit{Mount: t.Mount.ValueString(), Key: t.Key.ValueString(), File: t.CiphertextFile.ValueString()}, nil

@@ -14,3 +14,12 @@ resource "cc_encrypted_file" "model" {
   wrap_key_wo         = ephemeral.cc_wrap_key.model.hex
   wrap_key_wo_version = 1 # another number with another key
 }
+
+# A key that Alibaba Cloud KMS has encrypted into a file beside the configuration:
+# ccctl wrap-key seal -w wrap-key --kms-key alias/models --context model=bert -o wrap-key.kms
+ephemeral "cc_wrap_key" "bert" {
+  alibaba_kms = {
+    ciphertext_file    = "${path.module}/wrap-key.kms"
+    encryption_context = { model = "bert" }
+  }
+}
