@@ -111,7 +111,7 @@ func (r *encryptedFileResource) Schema(_ context.Context, _ resource.SchemaReque
 			"wrap_key_file": schema.StringAttribute{
 				MarkdownDescription: "Path of the file with the 16 bytes of the wrap key. Exactly one of `wrap_key_file` and `wrap_key_wo` must be set: " +
 					"a key that is kept elsewhere, such as in Vault or encrypted by Alibaba Cloud KMS, comes from the ephemeral `cc_wrap_key` through `wrap_key_wo`.",
-				Optional:            true, Validators: []validator.String{filePath{}}, PlanModifiers: same,
+				Optional: true, Validators: []validator.String{filePath{}}, PlanModifiers: same,
 			},
 			"wrap_key_wo": schema.StringAttribute{
 				MarkdownDescription: "The wrap key as 32 hex digits, from an ephemeral value. It is in no state and no plan. It must be a key that is kept, not one that is generated on every run.",
