@@ -72,7 +72,7 @@ func declaresProvider(t *testing.T, dir string) bool {
 
 func TestExamplesAreFormatted(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("terraform", "fmt", "-check", "-diff", "-recursive", examples)
+	cmd := exec.Command("terraform", "fmt", "-check", "-diff", "-recursive", examples, filepath.Join("..", "..", "modules"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v:\n%s", err, out)
 	}
