@@ -90,7 +90,7 @@ var table = map[string]rule{
 	// L2: use-cases without Terraform types.
 	"internal/deploy": {
 		ours: []string{
-			"internal/sgxcrypto/...", "internal/serving/...", "internal/keyserver", "internal/atomicfile", "internal/ecs",
+			"internal/sgxcrypto/...", "internal/serving/...", "internal/keyserver", "internal/keyserver/filelock", "internal/atomicfile", "internal/ecs",
 			"internal/remote", "internal/image",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4"},
@@ -144,6 +144,7 @@ var table = map[string]rule{
 	// Tests only.
 	"internal/archtest":          {},
 	"internal/testshared":        {},
+	"internal/testfault":         {},
 	"internal/serving/graphtest": {thirdParty: []string{"google.golang.org/protobuf"}},
 	"internal/testhost": {
 		ours:       []string{"internal/testshared"},
@@ -171,12 +172,12 @@ var impure = map[string][]string{
 var binaries = map[string][]string{
 	// Package testing itself comes with go-plugin, which the framework serves through.
 	".": {
-		module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/internal/serving/graphtest", module + "/cmd/ccsim",
+		module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/internal/testfault", module + "/internal/serving/graphtest", module + "/cmd/ccsim",
 		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",
 		"pgregory.net/rapid", "github.com/google/go-cmp", "net/http/httptest", "net/http/pprof",
 	},
 	"./cmd/ccctl": {
-		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/internal/serving/graphtest", module + "/cmd/ccsim",
+		"testing", module + "/internal/sim", module + "/internal/testshared", module + "/internal/testhost", module + "/internal/testfault", module + "/internal/serving/graphtest", module + "/cmd/ccsim",
 		module + "/internal/provider", module + "/internal/resources",
 		"github.com/hashicorp/terraform-plugin-framework", "github.com/hashicorp/terraform-plugin-go",
 		"github.com/hashicorp/terraform-plugin-testing", "github.com/rogpeppe/go-internal",

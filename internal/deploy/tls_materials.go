@@ -154,6 +154,9 @@ func createTLSMaterials(spec TLSSpec, at time.Time, replace bool) (*tlsmaterials
 	if err := spec.ValidateNew(); err != nil {
 		return nil, err
 	}
+	if err := recoverTLSFiles(spec.Directory); err != nil {
+		return nil, err
+	}
 	if !replace { // here as well as on writing, to name every file before a key is made
 		if found := existing(spec.Directory, tlsmaterials.Paths(spec.places(), spec.SSLConfig)); len(found) > 0 {
 			return nil, fmt.Errorf("%w: %s", fs.ErrExist, strings.Join(found, ", "))

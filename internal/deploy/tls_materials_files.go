@@ -50,33 +50,13 @@ func writeNewTLSFiles(dir string, files []tlsmaterials.File) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(stage) }() // nothing is left of it after the rename
-	if err := addTLSFiles(stage, files); err != nil {
+	if err := writeTLSFiles(stage, files); err != nil {
 		return err
 	}
 	if err := os.Rename(stage, dir); err != nil { // another process was faster
 		return err
 	}
 	return atomicfile.SyncDir(parent)
-}
-
-// addTLSFiles writes files beside others. If one cannot be written, those before it are removed again.
-func addTLSFiles(dir string, files []tlsmaterials.File) error {
-	var written []string
-	for _, f := range files {
-		name := filepath.Join(dir, filepath.FromSlash(f.Path))
-		err := os.MkdirAll(filepath.Dir(name), tlsDirMode)
-		if err == nil {
-			err = atomicfile.WriteNew(name, f.Data, tlsFileMode(f))
-		}
-		if err != nil {
-			for _, name := range written {
-				err = errors.Join(err, os.Remove(name))
-			}
-			return err
-		}
-		written = append(written, name)
-	}
-	return nil
 }
 
 // replaceTLSFiles writes files over older ones, in their order. All contents are on the disk before the first name
