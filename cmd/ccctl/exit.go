@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 )
 
 // Exit codes. Scripts rely on them; they are part of the product's contract.
@@ -98,6 +100,19 @@ func hints(err error) []string {
 		all = append(all, coded.hints...)
 		err = coded.err
 	}
+}
+
+// remedy guesses what is to be done about an error from the error alone. Where
+// the command has given a hint of its own, only what the system says is added.
+func remedy(err error, hinted bool) string {
+	if h := deploy.SystemRemedy(err, "run the command again"); h != "" {
+		return h
+	}
+	var known *deploy.Error
+	if !hinted && errors.As(err, &known) {
+		return known.Remedy
+	}
+	return ""
 }
 
 // gravest picks the exit code of a command that worked on several files.

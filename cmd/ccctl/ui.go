@@ -68,7 +68,11 @@ func (u *ui) warn(format string, a ...any) {
 // fail prints the error that ends the command.
 func (u *ui) fail(err error) {
 	_, _ = fmt.Fprintf(u.err, "%s %v\n", u.colour("31", "error:"), err)
-	for _, h := range hints(err) {
+	said := hints(err)
+	for _, h := range said {
+		u.hint(h)
+	}
+	if h := remedy(err, len(said) > 0); h != "" {
 		u.hint(h)
 	}
 }

@@ -167,6 +167,9 @@ func (c *Client) attempt(ctx context.Context, a *action, params map[string]strin
 		if isCertificateError(err) {
 			e.Class = ClassFinal
 			e.Remedy = "The endpoint's certificate is not trusted here. If a proxy inspects TLS, add its root to the system's certificates."
+			if isExpired(err) {
+				e.Remedy = "By this machine's clock the endpoint's certificate is not valid now. Set the clock right (NTP)."
+			}
 		}
 		return e
 	}
@@ -264,6 +267,13 @@ func isCertificateError(err error) bool {
 	var invalid x509.CertificateInvalidError
 	var verify *tls.CertificateVerificationError
 	return errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid) || errors.As(err, &verify)
+}
+
+// isExpired tells that a certificate is not valid at the time that this machine
+// believes it is.
+func isExpired(err error) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
 }
 
 // pages calls a paged action until its NextToken is empty, and hands each page

@@ -89,13 +89,16 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 		stop := console.ServeHealth(hl, s.Ready, s.log)
 		defer stop()
 	}
+	told := true
 	tell := func() {
 		if state == nil {
 			return
 		}
-		if err := state.Write(report); err != nil {
-			s.log.Error("the state file cannot be written", "error", err)
+		err := state.Write(report)
+		if err != nil && told { // once: it is tried again and again
+			s.log.Error("the state file cannot be written; who looks for this server by it will not find it", "error", err)
 		}
+		told = err == nil
 	}
 	tell()
 	served := make(chan error, 1)
@@ -111,6 +114,9 @@ func Run(ctx context.Context, configPath string, opts RunOptions) (err error) {
 			return err
 		case <-opts.Reload:
 		case <-tick.C:
+			if !told {
+				tell()
+			}
 			if !watched.changed(stamp(s.files(configPath))) {
 				continue
 			}

@@ -13,6 +13,10 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
+// ErrHostKey is wrapped by the error of a host that shows another key than one
+// that is known to be its own.
+var ErrHostKey = errors.New("another host key than expected")
+
 // hostKeyCheck returns what decides about the key that a host shows, and the
 // algorithms to ask it for: a host has several keys and shows one of them, so
 // it is asked for one that is known.
@@ -58,13 +62,13 @@ func hostKeyError(host string, key ssh.PublicKey, err error, file string) error 
 	var revoked *knownhosts.RevokedError
 	switch {
 	case errors.As(err, &revoked):
-		return fmt.Errorf("check host key of %s: it shows %s, which %s says is revoked", host, shown, file)
+		return fmt.Errorf("check host key of %s: %w: it shows %s, which %s says is revoked", host, ErrHostKey, shown, file)
 	case errors.As(err, &unknown) && len(unknown.Want) == 0:
 		return fmt.Errorf("check host key of %s: it shows %s, and %s has no key for this host; compare it with the machine's own "+
 			"(/etc/ssh/ssh_host_*_key.pub, seen on its console) and add it. It is not trusted on first use", host, shown, file)
 	case errors.As(err, &unknown):
-		return fmt.Errorf("check host key of %s: it shows %s, but %s has another key for this host: it is another machine, or one in "+
-			"between listens", host, shown, file)
+		return fmt.Errorf("check host key of %s: %w: it shows %s, but %s has another key for this host: it is another machine, or one in "+
+			"between listens", host, ErrHostKey, shown, file)
 	default:
 		return fmt.Errorf("check host key of %s: %w", host, err)
 	}
@@ -85,8 +89,8 @@ func listedHostKeys(lines []string) (ssh.HostKeyCallback, []string, error) {
 		if slices.ContainsFunc(known, func(k ssh.PublicKey) bool { return bytes.Equal(k.Marshal(), key.Marshal()) }) {
 			return nil
 		}
-		return fmt.Errorf("check host key of %s: it shows %s %s, which is not among the host keys given: it is another machine, or one in "+
-			"between listens", host, key.Type(), ssh.FingerprintSHA256(key))
+		return fmt.Errorf("check host key of %s: %w: it shows %s %s, which is not among the host keys given: it is another machine, or one in "+
+			"between listens", host, ErrHostKey, key.Type(), ssh.FingerprintSHA256(key))
 	}, keyAlgorithms(types), nil
 }
 

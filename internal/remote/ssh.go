@@ -220,10 +220,14 @@ func parsePrivateKey(data []byte, name string) (ssh.Signer, error) {
 	return signer, nil
 }
 
+// ErrAuthentication is wrapped by the error of a host that does not let the
+// user in.
+var ErrAuthentication = errors.New("not let in")
+
 // explainHandshake words the failures that an operator meets.
 func explainHandshake(err error, c SSHConfig) error {
 	if strings.Contains(err.Error(), "unable to authenticate") {
-		return fmt.Errorf("%w; is the public key among authorized_keys of user %s there?", err, c.User)
+		return fmt.Errorf("%w: %w; is the public key among authorized_keys of user %s there?", ErrAuthentication, err, c.User)
 	}
 	return err
 }

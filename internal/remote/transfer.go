@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pkg/sftp"
@@ -124,6 +125,7 @@ func (x *SSH) send(ctx context.Context, client *sftp.Client, part string, f File
 	if f.Secret {
 		flags |= os.O_EXCL
 	}
+	defer func() { err = explainFailure(client, part, err) }()
 	file, err := client.OpenFile(part, flags)
 	if err != nil {
 		return false, fmt.Errorf("write %s: %w", part, sftpError(err))
@@ -159,6 +161,30 @@ func (x *SSH) send(ctx context.Context, client *sftp.Client, part string, f File
 		return false, fmt.Errorf("write %s: %w", part, sftpError(err))
 	}
 	return offset > 0, nil
+}
+
+// fullBelow is the number of bytes below which a file system is called full: it
+// keeps blocks for itself, and what is written side by side needs several.
+const fullBelow = 1 << 20
+
+// explainFailure finds out what the server means by "failure", which in its
+// protocol (SSH_FX_FAILURE) is all that it can say of a full disk.
+func explainFailure(client *sftp.Client, part string, err error) error {
+	var status *sftp.StatusError
+	if !errors.As(err, &status) || status.FxCode() != sftp.ErrSSHFxFailure {
+		return err
+	}
+	disk, statErr := client.StatVFS(path.Dir(part))
+	switch {
+	case statErr != nil: // not every server can tell
+		return err
+	case disk.Bavail*disk.Frsize < fullBelow:
+		return fmt.Errorf("%w: %d bytes are free there: %w", syscall.ENOSPC, disk.Bavail*disk.Frsize, err)
+	case disk.Files > 0 && disk.Favail == 0:
+		return fmt.Errorf("%w: no more files fit there: %w", syscall.ENOSPC, err)
+	default:
+		return err
+	}
 }
 
 var errDiffers = errors.New("what arrived is not what was sent")

@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
+	"github.com/ccctl/terraform-provider-cc/internal/ecs"
+	"github.com/ccctl/terraform-provider-cc/internal/remote"
 )
 
 // addError turns err into an error diagnostic at an attribute, or at the whole
@@ -37,9 +39,19 @@ func describe(summary string, err error) (string, string) {
 		if known.Remedy != "" {
 			paragraphs = append(paragraphs, known.Remedy)
 		}
-		if known.Evidence != "" {
-			paragraphs = append(paragraphs, strings.TrimRight(known.Evidence, "\n"))
+	}
+	if remedy := ecs.RemedyOf(err); known == nil && remedy != "" {
+		if ecs.ClassOf(err) == ecs.ClassAuth {
+			summary = "Alibaba Cloud refuses the credentials"
 		}
+		paragraphs = append(paragraphs, remedy)
+	}
+	hinted := known != nil && known.Remedy != "" && errors.Is(err, remote.ErrConnectionLost)
+	if remedy := deploy.SystemRemedy(err, "apply again"); remedy != "" && !hinted {
+		paragraphs = append(paragraphs, remedy)
+	}
+	if known != nil && known.Evidence != "" {
+		paragraphs = append(paragraphs, strings.TrimRight(known.Evidence, "\n"))
 	}
 	return summary, strings.Join(paragraphs, "\n\n")
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
+	"syscall"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
@@ -221,10 +224,40 @@ func (h *hostModel) open(ctx context.Context) (remote.Executor, error) {
 	config.Sudo = h.SSH.Sudo.ValueBool()
 	x, err := remote.DialSSH(ctx, config)
 	if err != nil {
-		return nil, &deploy.Error{Summary: "Machine not reachable", Err: err,
-			Remedy: "If the machine does not exist any more, forget what was on it with `terraform state rm`."}
+		return nil, unreachable(err)
 	}
 	return x, nil
+}
+
+// unreachable says what is to be done about a machine that nobody could log in to.
+func unreachable(err error) error {
+	const gone = " If the machine does not exist any more, forget what was on it with `terraform state rm`."
+	var dns *net.DNSError
+	var late net.Error
+	failure := &deploy.Error{Summary: "Machine not reachable", Err: err}
+	switch {
+	case errors.Is(err, remote.ErrHostKey):
+		failure.Summary = "Machine with another host key"
+		failure.Remedy = "Nothing was sent to it. If the machine was installed anew, read its key on its own console (/etc/ssh/ssh_host_*_key.pub) and put it " +
+			"into host_keys or known_hosts. If it was not, find out who answers in its place before you do."
+	case errors.Is(err, remote.ErrAuthentication):
+		failure.Summary = "SSH login refused"
+		failure.Remedy = "Check user and key: the machine answers, and does not let this key in." + gone
+	case errors.As(err, &dns):
+		failure.Remedy = "Its name does not lead to an address: check host.ssh.address and this machine's name resolution." + gone
+	case errors.Is(err, syscall.ECONNREFUSED):
+		failure.Remedy = "The address answers and nobody listens at the port: the machine is starting, its SSH server does not run, or the port is another. " +
+			"Apply again when it listens." + gone
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		failure.Remedy = "It takes the connection and ends it at once: the machine is starting or stopping, or its SSH server turns away whoever is one too many. " +
+			"Apply again in a minute." + gone
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &late) && late.Timeout():
+		failure.Remedy = "No answer comes from there: the machine is stopped or starting, or a security group or a firewall on the way drops connections " +
+			"to its SSH port. Apply again when it answers." + gone
+	default:
+		failure.Remedy = strings.TrimSpace(gone)
+	}
+	return failure
 }
 
 func (a *sshAccessModel) config(key remote.PrivateKey) (remote.SSHConfig, error) {

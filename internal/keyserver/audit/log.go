@@ -135,7 +135,8 @@ func (l *Log) write(event string, data any) (uint64, error) {
 	}
 	now := l.now().UTC()
 	if now.Before(l.last.Add(-clockTolerance)) {
-		return 0, fmt.Errorf("%w: it is %s by this machine, and the last entry is of %s",
+		return 0, fmt.Errorf("%w: it is %s by this machine, and the last entry is of %s; set the clock; if it is right now and was ahead then, "+
+			"stop the server, move the log away with its former files and its checkpoint, keep them, and start a new one",
 			ErrClock, now.Format(time.RFC3339), l.last.Format(time.RFC3339))
 	}
 	line, err := l.encode(event, now, data)

@@ -285,7 +285,8 @@ func TestClockMayNotGoBack(t *testing.T) {
 	}
 	now = now.Add(-2 * time.Minute)
 	if _, err := l.Append("release", nil); !errors.Is(err, ErrClock) ||
-		err.Error() != "write audit log: the clock has been turned back: it is 2026-11-02T11:54:00Z by this machine, and the last entry is of 2026-11-02T12:00:00Z" {
+		err.Error() != "write audit log: the clock has been turned back: it is 2026-11-02T11:54:00Z by this machine, and the last entry is of 2026-11-02T12:00:00Z; "+
+			"set the clock; if it is right now and was ahead then, stop the server, move the log away with its former files and its checkpoint, keep them, and start a new one" {
 		t.Errorf("six minutes back: %v", err)
 	}
 	if err := l.Err(); !errors.Is(err, ErrClock) {

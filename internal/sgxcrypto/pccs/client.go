@@ -391,6 +391,9 @@ func (c *Client) connectionError(ctx, attempt context.Context, failure *Error, e
 	case strings.Contains(err.Error(), "redirects"):
 		failure.Kind = Refused
 	}
+	if failure.Remedy == "" {
+		failure.Remedy = connectionRemedy(failure.Err)
+	}
 	return failure
 }
 
@@ -403,6 +406,7 @@ func statusError(failure *Error, resp *http.Response) error {
 		failure.Remedy = "check that the platform is an SGX platform of Intel's, or ask another service"
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500:
 		failure.Kind = Unreachable
+		failure.Remedy = "try again later, or ask another service"
 		if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
 			failure.retryAfter = time.Duration(min(seconds, 3600)) * time.Second
 		}

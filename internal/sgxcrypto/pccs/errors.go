@@ -1,7 +1,10 @@
 package pccs
 
 import (
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 )
@@ -69,3 +72,24 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// connectionRemedy is what to do about a connection that did not come about, or broke.
+func connectionRemedy(err error) string {
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &name):
+		return "ask it by the name that its certificate is for"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "have the service's certificate renewed; if it is current, this machine's clock is wrong"
+	case errors.As(err, &invalid):
+		return "have the service's certificate replaced; verification cannot be turned off"
+	case errors.As(err, &dns):
+		return "check the host's name and this machine's name resolution"
+	case strings.Contains(err.Error(), "redirects"):
+		return "" // it says so itself
+	default:
+		return "check the URL, that the service runs, and that proxy (HTTPS_PROXY) and firewall let this machine through to it"
+	}
+}
