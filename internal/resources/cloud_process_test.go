@@ -21,6 +21,8 @@ import (
 type process struct {
 	t       *testing.T
 	cloud   *cloud
+	door    *httptest.Server // between it and the cloud
+	instead http.HandlerFunc // answers in the cloud's place, if given
 	server  tfprotov6.ProviderServer
 	schemas *tfprotov6.GetProviderSchemaResponse
 
@@ -40,6 +42,7 @@ func (c *cloud) newProcess() *process {
 	p := &process{t: c.t, cloud: c, killed: make(chan struct{}), ctx: c.ctx()}
 	door := httptest.NewServer(http.HandlerFunc(p.pass))
 	c.t.Cleanup(door.Close)
+	p.door = door
 	server, err := providerserver.NewProtocol6WithError(cc.New("test", cc.WithPace(brisk))())()
 	c.check(err)
 	p.server = server
@@ -70,6 +73,10 @@ func (p *process) pass(w http.ResponseWriter, r *http.Request) {
 	p.mu.Unlock()
 	if dead {
 		panic(http.ErrAbortHandler)
+	}
+	if p.instead != nil {
+		p.instead(w, r)
+		return
 	}
 	answer := httptest.NewRecorder()
 	p.cloud.sim.ServeHTTP(answer, r)

@@ -27,10 +27,13 @@ import (
 // gone through, in both directions together, and stays so until it is mended.
 type cable struct {
 	t       *testing.T
-	to      string
 	address string
 
+	listener net.Listener
+	open     sync.WaitGroup
+
 	mu     sync.Mutex
+	to     string
 	limit  int64 // 0: none
 	passed int64
 	broken bool
@@ -44,22 +47,42 @@ func newCable(t *testing.T, to string) *cable {
 		t.Fatal(err)
 	}
 	c := &cable{t: t, to: to, address: l.Addr().String(), conns: map[net.Conn]bool{}}
-	var open sync.WaitGroup
-	open.Go(func() {
+	c.accept(l)
+	t.Cleanup(func() {
+		c.away()
+		c.open.Wait()
+	})
+	return c
+}
+
+func (c *cable) accept(l net.Listener) {
+	c.listener = l
+	c.open.Go(func() {
 		for {
 			near, err := l.Accept()
 			if err != nil {
 				return
 			}
-			open.Go(func() { c.carry(near) })
+			c.open.Go(func() { c.carry(near) })
 		}
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		c.cut()
-		open.Wait()
-	})
-	return c
+}
+
+// away refuses connections from now on.
+func (c *cable) away() {
+	_ = c.listener.Close()
+	c.cut()
+}
+
+// back takes them again, at the same address.
+func (c *cable) back() {
+	c.t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(c.t.Context(), "tcp", c.address)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.mend(0)
+	c.accept(l)
 }
 
 // mend makes it whole, to break after limit bytes (0: never).
@@ -67,6 +90,13 @@ func (c *cable) mend(limit int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.limit, c.passed, c.broken = limit, 0, false
+}
+
+// leadTo connects it to another server.
+func (c *cable) leadTo(address string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.to = address
 }
 
 func (c *cable) cut() {
@@ -104,7 +134,10 @@ func (c *cable) carry(near net.Conn) {
 	if !c.hold(near) {
 		return
 	}
-	far, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", c.to)
+	c.mu.Lock()
+	to := c.to
+	c.mu.Unlock()
+	far, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", to)
 	if err != nil {
 		return
 	}
