@@ -90,6 +90,6 @@ func connectionRemedy(err error) string {
 	case strings.Contains(err.Error(), "redirects"):
 		return "" // it says so itself
 	default:
-		return "check the URL, that the service runs, and that proxy (HTTPS_PROXY) and firewall let this machine through to it"
+		return "check the URL, the name resolution, the proxy (HTTPS_PROXY) and that the firewall lets this machine out to it"
 	}
 }
