@@ -92,6 +92,8 @@ func someOf(values ...cobra.Completion) completer {
 func flagCompleters() map[string]completer {
 	return map[string]completer{
 		"wrap-key": wrapKey, "new-wrap-key": wrapKey,
+		"kms-key":     {values: func(*cobra.Command, string) []cobra.Completion { return []cobra.Completion{"alias/"} }, prefix: true},
+		"transit-key": anything, "context": anything,
 		"input": anyFile, "output": anyFile, "path": anything, "jobs": anything, "recovery": anyFile,
 		"format": oneOf("1\tevery Gramine opens it", "2\tneeds Gramine 1.9"),
 
@@ -116,6 +118,7 @@ func flagCompleters() map[string]completer {
 		"config": yamlFile, "state-file": jsonFile, "log-format": oneOf("text", "json"), "await-files": directory, "verify-key": anything,
 		"secret": anything, "admin": anything, "decisions": anything, "audit-log": anyFile, "tail": anything, "since": anything,
 		"verdict": someOf(verdicts...), "rule": ruleOfAFile,
+		"host": anything, "identity": anyFile, "known-hosts": anyFile,
 		"checkpoint": anyFile, "name": anything, "user": anything,
 	}
 }
@@ -223,6 +226,7 @@ func keyAlgorithms() []cobra.Completion {
 // keySchemes are the beginnings of references to keys.
 var keySchemes = []cobra.Completion{
 	"env:\ta variable with 32 hex digits", "credential:\ta credential of systemd",
+	"kms:\ta file that Alibaba Cloud's KMS decrypts",
 	"vault:kv:\ta secret in Vault or OpenBao", "vault:transit:\ta file that Vault's Transit engine unwraps",
 }
 

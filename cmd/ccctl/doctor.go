@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -29,36 +31,98 @@ type doctorFlags struct {
 	quoteFile string
 	fmspc     string
 	root      string
+	local     bool
+	cloud     bool
+	host      hostFlags
+}
+
+// hostFlags name a machine that is reached by SSH.
+type hostFlags struct {
+	address, identity, knownHosts string
+	sudo                          bool
+}
+
+func (h *hostFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&h.address, "host", "", "examine the machine `[USER@]HOST[:PORT]`, by SSH (default: root and 22)")
+	cmd.Flags().StringVar(&h.identity, "identity", "", "`FILE` with the private key for --host (default: the SSH agent's keys)")
+	cmd.Flags().StringVar(&h.knownHosts, "known-hosts", "", "`FILE` with the key of --host (default: ~/.ssh/known_hosts)")
+	cmd.Flags().BoolVar(&h.sudo, "sudo", false, "become root on --host with sudo -n")
+}
+
+// options turns the flags into the machine's; nil if none is named.
+func (h *hostFlags) options(cmd *cobra.Command) (*doctor.HostOptions, error) {
+	if h.address == "" {
+		if h.identity != "" || h.knownHosts != "" || h.sudo {
+			return nil, usagef("%s: --identity, --known-hosts and --sudo go with --host", cmd.CommandPath())
+		}
+		return nil, nil //nolint:nilnil // None is named.
+	}
+	user, address, found := strings.Cut(h.address, "@")
+	if !found {
+		user, address = "root", h.address
+	}
+	if host := strings.Trim(address, "[]"); !strings.Contains(address, ":") || net.ParseIP(host) != nil {
+		address = net.JoinHostPort(host, "22")
+	}
+	if _, err := splitAddress(cmd, "--host", address, "22"); err != nil || user == "" {
+		return nil, withHint(usagef("%s: --host %q is not [USER@]HOST[:PORT]", cmd.CommandPath(), h.address), "write it as root@192.0.2.7:22")
+	}
+	conf := doctor.SSHConfig{Address: address, User: user, PrivateKeyFile: h.identity, KnownHosts: h.knownHosts, Sudo: h.sudo}
+	if h.identity == "" {
+		conf.AgentSocket = os.Getenv("SSH_AUTH_SOCK")
+	}
+	if h.knownHosts == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil, fmt.Errorf("find known_hosts: %w", err)
+		}
+		conf.KnownHosts = filepath.Join(home, ".ssh", "known_hosts")
+	}
+	return &doctor.HostOptions{SSH: conf, Now: time.Now}, nil
 }
 
 func newDoctorCommand(u *ui) *cobra.Command {
 	var f doctorFlags
 	cmd := &cobra.Command{
-		Use:   "doctor [--config FILE] [--pccs URL | --region REGION | --qcnl FILE | --collateral FILE] [--fmspc HEX | --quote FILE]",
-		Short: "Look for what keeps a key server from working, or soon will",
-		Long: `doctor examines a key server's configuration with the files it names, and the
-collateral service: whether it is reached, which version of the API it speaks,
+		Use:   "doctor [--config FILE] [--pccs URL | --region REGION | --qcnl FILE | --collateral FILE] [--fmspc HEX | --quote FILE] [--host HOST] [--cloud] [--local]",
+		Short: "Look for what keeps an installation from working, or soon will",
+		Long: `doctor examines what its flags name, and without any what it finds: this machine,
+the account of Alibaba Cloud that the environment names, and the collateral service
+of ` + pccs.QCNLPath + `. Every finding says what to do.
+
+A key server (--config) and its collateral service: the configuration with the
+files it names; whether the service is reached, which version of the API it speaks,
 whether its clock and this machine's agree, whether what it serves is genuine and
 current, and when each document and each certificate expires. For a family of
 platforms (--fmspc, or --quote with a quote of one) it also compares the early set
 of TCB levels with the standard one: what the next TCB recovery will make of them.
-
 The service is the one that a flag names, else the configuration's, else that of
 ` + pccs.QCNLPath + ` (QCNL_CONF_PATH), the configuration of Intel's
 quote provider library.
 
+The cloud (--cloud): where the credentials come from, which are never printed;
+whether they are accepted, and whether ECS answers them. The environment variables
+are the provider's.
+
+A machine (--host): whether SSH reaches it and it is the one that is known, its
+system, clock, room and rights, Docker, and whether enclaves could run there.
+
+This machine (--local): Terraform and Docker.
+
 It changes nothing. Exit codes: 0 nothing has failed, although there may be
-warnings; 1 a check has failed; 4 what the service serves is not genuine; 6 the
-service cannot be reached.`,
-		Example: `  ccctl doctor --config server.yaml
-  ccctl doctor --region cn-beijing --quote quote.bin --json`,
+warnings; 1 a check has failed; 4 what the service serves is not genuine, or the
+machine is another one than is known; 6 something cannot be reached.`,
+		Example: `  ccctl doctor
+  ccctl doctor --config server.yaml
+  ccctl doctor --region cn-beijing --quote quote.bin --json
+  ccctl doctor --cloud --host root@192.0.2.7 --identity key.pem`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opts, err := f.options()
+			checks, err := f.checks(cmd)
 			if err != nil {
 				return err
 			}
-			findings, err := doctor.Run(cmd.Context(), doctor.Installation(opts))
+			findings, err := doctor.Run(cmd.Context(), checks)
 			if err != nil {
 				return err
 			}
@@ -72,8 +136,58 @@ service cannot be reached.`,
 	cmd.Flags().StringVar(&f.quoteFile, "quote", "", "examine the family of platforms that this quote `FILE` is of")
 	cmd.Flags().StringVar(&f.fmspc, "fmspc", "", "examine this family of platforms, 12 `HEX` digits")
 	cmd.Flags().StringVar(&f.root, "trusted-root", "", "PEM `FILE` with the root certificate of a simulated platform, instead of Intel's")
+	f.host.add(cmd)
+	cmd.Flags().BoolVar(&f.cloud, "cloud", false, "examine the account that the environment names")
+	cmd.Flags().BoolVar(&f.local, "local", false, "examine this machine")
 	u.jsonFlag(cmd)
 	return cmd
+}
+
+// checks are those that the flags ask for, or that there is ground for.
+func (f *doctorFlags) checks(cmd *cobra.Command) ([]doctor.Check, error) {
+	host, err := f.host.options(cmd)
+	if err != nil {
+		return nil, err
+	}
+	installation := f.config != "" || f.service.given() > 0 || f.file != "" || f.fmspc != "" || f.quoteFile != "" || f.root != ""
+	everything := !installation && !f.local && !f.cloud && host == nil
+	var checks []doctor.Check
+	if f.local || everything {
+		checks = append(checks, doctor.Local()...)
+	}
+	if f.cloud || everything {
+		checks = append(checks, doctor.Cloud(doctor.CloudOptions{Setting: doctor.Environment, Wanted: f.cloud})...)
+	}
+	if host != nil {
+		checks = append(checks, doctor.Host(*host)...)
+	}
+	if installation || everything && isFile(qcnlFile()) {
+		opts, err := f.options()
+		if err != nil {
+			return nil, err
+		}
+		checks = append(checks, doctor.Installation(opts)...)
+	}
+	return checks, nil
+}
+
+// qcnlFile is the configuration of Intel's quote provider library.
+func qcnlFile() string { return cmp.Or(os.Getenv("QCNL_CONF_PATH"), pccs.QCNLPath) }
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && !info.IsDir()
+}
+
+// classifyFinding tells the exit codes of what package doctor finds itself.
+func classifyFinding(err error) int {
+	switch {
+	case errors.Is(err, doctor.ErrNotGenuine):
+		return exitNotGenuine
+	case errors.Is(err, doctor.ErrUnreachable):
+		return exitUnreachable
+	}
+	return exitOK
 }
 
 func (f *doctorFlags) options() (doctor.Options, error) {
@@ -105,7 +219,7 @@ func (f *doctorFlags) place(opts *doctor.Options) error {
 	case !named && f.config != "":
 		return nil
 	case !named:
-		f.service.qcnl = cmp.Or(os.Getenv("QCNL_CONF_PATH"), pccs.QCNLPath)
+		f.service.qcnl = qcnlFile()
 	}
 	opts.Origin = cmp.Or(f.service.qcnl, "a flag")
 	place, err := f.service.place()

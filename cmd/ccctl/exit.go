@@ -87,6 +87,7 @@ var classifiers = []func(error) int{
 	classifyQuote,
 	classifySigstruct,
 	classifyManifest,
+	classifyFinding,
 }
 
 // hints collects the hints along an error's chain, outermost first.

@@ -39,9 +39,11 @@ func TestScript(t *testing.T) {
 			"odd-pf":            cmdOddities,
 			"serve-tls":         cmdServeTLS,
 			"copy-model":        cmdCopyModel,
+			"simulate-ecs":      cmdSimulateECS,
 			"simulate-pccs":     cmdSimulatePCCS,
 			"simulate-cloud":    cmdSimulateCloud,
 			"simulate-sgx":      cmdSimulateSGX,
+			"start-sshd":        cmdStartSSHD(t),
 			"status":            cmdStatus,
 		},
 	})

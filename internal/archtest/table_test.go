@@ -97,7 +97,9 @@ var table = map[string]rule{
 	},
 
 	"internal/doctor": {
-		ours: []string{"internal/deploy", "internal/keyserver", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs"},
+		ours: []string{
+			"internal/deploy", "internal/ecs", "internal/keyserver", "internal/remote", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
+		},
 	},
 
 	// L3: Terraform.

@@ -21,6 +21,12 @@ const (
 	Skip Status = "skip" // could not be looked at, or does not apply
 )
 
+// What the error of a failure may wrap, beside the typed errors of other packages.
+var (
+	ErrUnreachable = errors.New("unreachable")
+	ErrNotGenuine  = errors.New("not genuine") // another machine than the one that is known
+)
+
 // Finding is one line of a report.
 type Finding struct {
 	Check   string   `json:"check"` // stable name of what was looked at, such as "clock"

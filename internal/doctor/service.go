@@ -61,22 +61,27 @@ func clock(g *pccs.Greeting) Finding {
 	if g.DateMissing {
 		return skip("the service does not say what time it has")
 	}
-	far := g.Skew.Abs() - g.SkewError
+	return judgeSkew(g.Skew, g.SkewError, "the service")
+}
+
+// judgeSkew judges how far this machine's clock is ahead of another's, give or take an uncertainty.
+func judgeSkew(skew, uncertain time.Duration, whose string) Finding {
+	far := skew.Abs() - uncertain
 	if far < 0 {
-		return ok("as the service's, to within %s", period(g.SkewError))
+		return ok("as %s's, to within %s", whose, period(uncertain))
 	}
 	direction := "behind"
-	if g.Skew > 0 {
+	if skew > 0 {
 		direction = "ahead of"
 	}
-	const format = "this machine's clock is %s %s the service's"
+	const format = "this machine's clock is %s %s %s's"
 	switch {
 	case far < skewTolerated:
-		return ok(format, period(g.Skew), direction)
+		return ok(format, period(skew), direction, whose)
 	case far < skewHarmful:
-		return warn(clockRemedy, format, period(g.Skew), direction)
+		return warn(clockRemedy, format, period(skew), direction, whose)
 	default:
-		return fail(clockRemedy+"; if it is right, the service's clock is wrong", format, period(g.Skew), direction)
+		return fail(clockRemedy+"; if it is right, "+whose+"'s clock is wrong", format, period(skew), direction, whose)
 	}
 }
 
