@@ -190,6 +190,8 @@ func (k KeyServerContainer) change(ctx context.Context, found *containerInfo, di
 	status, err := k.status(ctx, k.Name)
 	if code, known := remote.ExitCode(err); !known {
 		return "", err
+	} else if code != 0 && found.inMemory() {
+		return "it does not answer; its secrets were in memory alone, and are lost when it is started again", nil
 	} else if code != 0 {
 		return "it does not answer", nil
 	}
