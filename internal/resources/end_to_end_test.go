@@ -35,12 +35,13 @@ type complete struct {
 	identity sgxsim.Identity
 	ccctl    string
 	listen   string
+	ca       string // what enclaves trust the key server by, below the configuration
 	vars     map[string]any
 }
 
 func newComplete(t *testing.T) *complete {
 	t.Helper()
-	c := &complete{t: t, docker: testhost.DockerHost(t), listen: testhost.FreeAddress(t), w: newWorkspace(t, "")}
+	c := &complete{t: t, docker: testhost.DockerHost(t), listen: testhost.FreeAddress(t), ca: "work/attestation/ca_cert.pem", w: newWorkspace(t, "")}
 	remove(t, filepath.Join(c.w.dir, "main.tf"))
 	if err := os.CopyFS(c.w.dir, os.DirFS(filepath.Join(examples, "complete"))); err != nil {
 		t.Fatal(err)
@@ -59,7 +60,7 @@ func newComplete(t *testing.T) *complete {
 		return os.WriteFile(filepath.Join(root, "etc/ssh/ssh_host_ed25519_key.pub"), []byte(c.client.HostKey+"\n"), 0o600)
 	}}
 	c.cloud = newCloud(t, ecssim.Options{Runner: machines, PublicIP: func() string { return clientHost }})
-	c.cloud.do("ImportKeyPair", "KeyPairName", map[string]string{"KeyPairName": "ops", "PublicKeyBody": c.client.HostKey})
+	c.cloud.importKey("ops", c.client.HostKey)
 	if c.platform, err = sgxsim.New(sgxsim.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +123,7 @@ func (c *complete) fetch() ([16]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
-	enclave := sgxsim.Enclave{Quoter: c.platform.Quoter(c.identity), Servers: "localhost:" + port, CA: mustRead(c.t, filepath.Join(c.w.dir, "work/attestation/ca_cert.pem"))}
+	enclave := sgxsim.Enclave{Quoter: c.platform.Quoter(c.identity), Servers: "localhost:" + port, CA: mustRead(c.t, filepath.Join(c.w.dir, c.ca))}
 	delivery, err := enclave.Provision(ctx)
 	if err != nil {
 		return [16]byte{}, err

@@ -49,25 +49,53 @@ func TestExamplesAreValid(t *testing.T) {
 		}
 		t.Run(filepath.ToSlash(name), func(t *testing.T) {
 			w := newWorkspace(t, "")
-			remove(t, filepath.Join(w.dir, "main.tf"))
-			if err := os.CopyFS(w.dir, os.DirFS(folder)); err != nil {
-				t.Fatal(err)
-			}
-			if !declaresProvider(t, w.dir) {
+			w.dir = exampleTree(t, name)
+			if !mentions(t, w.dir, "required_providers") {
 				mustWrite(t, filepath.Join(w.dir, "terraform.tf"), []byte(terraformBlock), 0o600)
+			}
+			if mentions(t, w.dir, "\nmodule \"") {
+				w.terraform("get")
 			}
 			w.terraform("validate")
 		})
 	}
 }
 
-func declaresProvider(t *testing.T, dir string) bool {
+// exampleTree is a copy of an example that Terraform may write into, with the
+// modules and the quickstart's model where they are from there.
+func exampleTree(t *testing.T, name string) string {
+	t.Helper()
+	root := t.TempDir()
+	dir := filepath.Join(root, "examples", name)
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(examples, name))); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{"modules", filepath.Join("examples", "quickstart", "model")} {
+		target, err := filepath.Abs(filepath.Join("..", "..", folder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := filepath.Join(root, folder)
+		if _, err := os.Stat(link); err == nil {
+			continue // it is the example itself
+		}
+		if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func mentions(t *testing.T, dir, text string) bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.tf"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.ContainsFunc(files, func(f string) bool { return strings.Contains(string(mustRead(t, f)), "required_providers") })
+	return slices.ContainsFunc(files, func(f string) bool { return strings.Contains(string(mustRead(t, f)), text) })
 }
 
 func TestExamplesAreFormatted(t *testing.T) {
