@@ -145,6 +145,7 @@ var table = map[string]rule{
 
 	// Tests only.
 	"internal/archtest":          {},
+	"internal/doccheck":          {},
 	"internal/testshared":        {},
 	"internal/testfault":         {},
 	"internal/serving/graphtest": {thirdParty: []string{"google.golang.org/protobuf"}},

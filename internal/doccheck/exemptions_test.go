@@ -1,0 +1,31 @@
+package doccheck
+
+// Why commands are not run by a session.
+const (
+	builds  = "the tests build the same programs with go build"
+	isCI    = "continuous integration runs it"
+	inCloud = "it makes machines on Alibaba Cloud; TestEndToEnd of internal/resources applies the same files to a simulated one"
+)
+
+// notRun lists the commands of the documentation that no session runs.
+var notRun = []exemption{
+	{"README.md", "make demo", isCI},
+	{"README.md", "make test", isCI},
+	{"CONTRIBUTING.md", "make demo", isCI},
+	{"CONTRIBUTING.md", "make test", isCI},
+	{"examples/complete/README.md", "cat >my.auto.tfvars <<END", inCloud},
+	{"examples/complete/README.md", "terraform plan", inCloud},
+	{"examples/complete/README.md", "terraform apply", inCloud},
+	{
+		"examples/own-machine/README.md", `terraform apply -var machine=203.0.113.7 -var 'host_keys=["ssh-ed25519 AAAA..."]' -var serving_machine=198.51.100.9 ` +
+			`-var 'serving_host_keys=["ssh-ed25519 AAAA..."]' -var model=saved_model.pb -var mr_enclave=7de5... -var mr_signer=b11a...`,
+		"it needs two machines with SSH; TestExamplesAreValid of internal/resources validates the files, and tests there apply the same resources to machines of their own",
+	},
+	{"docs/guides/from-the-tutorial.md", "cd examples/complete", inCloud},
+	{"docs/guides/from-the-tutorial.md", "terraform plan", inCloud},
+	{"docs/guides/from-the-tutorial.md", "terraform apply", inCloud},
+	{"docs/guides/getting-started.md", "make demo", isCI},
+	{"docs/guides/getting-started.md", "make build", builds},
+	{"docs/guides/getting-started.md", "kill %1", "a script has no jobs: the session ends the service by its name"},
+	{"docs/guides/secrets-and-state.md", "ccctl wrap-key fingerprint vault:kv:secret/models/resnet50", "it needs a Vault; the tests of internal/keysource/vaultkey open references against OpenBao"},
+}
