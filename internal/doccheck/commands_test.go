@@ -245,6 +245,10 @@ func TestEveryGuideHasASession(t *testing.T) {
 		if !strings.HasPrefix(d.path, "docs/guides/") {
 			continue
 		}
+		if test, other := otherTests[d.path]; other && len(d.commands()) == 0 {
+			t.Logf("%s is held against the programs by %s", d.path, test)
+			continue
+		}
 		if len(d.commands()) == 0 {
 			t.Errorf("%s has no command to run", d.path)
 		}
@@ -283,7 +287,7 @@ func TestSessionMissing(t *testing.T) {
 		{[]string{"a b", "c", "ccctl d --region r", "e | sed 's/x/y/' >f", "serve &", "x <&0 &", `export A="b"`, "cd dir", "cat >x <<END\na  b\nEND"}, ""},
 		{[]string{"c", "a b"}, "a b"},
 		{[]string{"hidden", "stdout exec"}, "hidden stdout exec"},
-		{[]string{"a", "serve"}, "a serve"},
+		{[]string{"a", "serve --now"}, "a serve --now"},
 	} {
 		var all []command
 		for _, c := range tt.commands {

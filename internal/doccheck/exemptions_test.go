@@ -29,3 +29,8 @@ var notRun = []exemption{
 	{"docs/guides/getting-started.md", "kill %1", "a script has no jobs: the session ends the service by its name"},
 	{"docs/guides/secrets-and-state.md", "ccctl wrap-key fingerprint vault:kv:secret/models/resnet50", "it needs a Vault; the tests of internal/keysource/vaultkey open references against OpenBao"},
 }
+
+// otherTests are the guides whose messages, and not commands, are held against the programs, and by which test.
+var otherTests = map[string]string{
+	"docs/guides/fault-day.md": "the tests that each of its rows names, and internal/testfault",
+}

@@ -285,10 +285,10 @@ func TestExitCodes(t *testing.T) {
 	for _, f := range sources(t, token.NewFileSet(), "cmd/ccctl") {
 		ast.Inspect(f, func(n ast.Node) bool {
 			spec, ok := n.(*ast.ValueSpec)
-			if !ok || !regexp.MustCompile(`^exit[A-Z]`).MatchString(spec.Names[0].Name) || len(spec.Values) != 1 {
+			if !ok || !regexp.MustCompile(`^exit[A-Z][A-Za-z]*$`).MatchString(spec.Names[0].Name) || len(spec.Values) != 1 {
 				return true
 			}
-			if lit, ok := spec.Values[0].(*ast.BasicLit); ok {
+			if lit, ok := spec.Values[0].(*ast.BasicLit); ok && lit.Kind == token.INT {
 				codes = append(codes, lit.Value)
 			}
 			return true
