@@ -141,9 +141,6 @@ func TestLinks(t *testing.T) {
 			} else {
 				relative++
 			}
-			if l.target == "../../examples/environments" {
-				continue // is on its way
-			}
 			if problem := l.problem(d, all); problem != "" {
 				t.Errorf("%s:%d: link %s: %s", d.path, l.line, l.target, problem)
 			}
