@@ -120,6 +120,8 @@ func flagCompleters() map[string]completer {
 		"verdict": someOf(verdicts...), "rule": ruleOfAFile,
 		"host": anything, "identity": anyFile, "known-hosts": anyFile,
 		"checkpoint": anyFile, "name": anything, "user": anything,
+
+		"kms-key": anything, "transit-key": anything, "context": anything,
 	}
 }
 
@@ -228,6 +230,7 @@ var keySchemes = []cobra.Completion{
 	"env:\ta variable with 32 hex digits", "credential:\ta credential of systemd",
 	"kms:\ta file that Alibaba Cloud's KMS decrypts",
 	"vault:kv:\ta secret in Vault or OpenBao", "vault:transit:\ta file that Vault's Transit engine unwraps",
+	"kms:\ta file that Alibaba Cloud's KMS decrypts",
 }
 
 // keyReferences offers the beginnings of references to keys, once one was begun: before that files are meant.

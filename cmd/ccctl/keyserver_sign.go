@@ -104,6 +104,8 @@ func keyserverError(err error) error {
 	switch {
 	case errors.Is(err, configsign.ErrNotSigned):
 		return withCode(exitNotGenuine, err)
+	case errors.As(err, &problems) && problems.IsUnreachable():
+		return withHint(withCode(exitUnreachable, err), "the configuration is good; start again when the services that keep the keys answer")
 	case errors.As(err, &problems):
 		return withCode(exitUsage, err)
 	default:

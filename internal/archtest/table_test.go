@@ -53,7 +53,7 @@ var table = map[string]rule{
 			"internal/sgxcrypto/ratls", "internal/sgxcrypto/dcap", "internal/sgxcrypto/pccs",
 			"internal/sgxcrypto/quote", "internal/atomicfile", "internal/keysource",
 			"internal/keyserver/admission", "internal/keyserver/audit", "internal/keyserver/configsign", "internal/keyserver/console",
-			"internal/keyserver/scalar", "internal/keyserver/earlytcb",
+			"internal/keyserver/scalar", "internal/keyserver/earlytcb", "internal/keyserver/custody",
 			"internal/keyserver/metrics", "internal/keyserver/protocol", "internal/keyserver/statefile",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4", "golang.org/x/time"},
@@ -80,6 +80,9 @@ var table = map[string]rule{
 	"internal/keyserver/console":    {ours: []string{"internal/keyserver/admission"}},
 	"internal/keyserver/earlytcb": {
 		ours: []string{"internal/keyserver/console", "internal/sgxcrypto/dcap", "internal/sgxcrypto/quote"},
+	},
+	"internal/keyserver/custody": {
+		ours: []string{"internal/keysource", "internal/keysource/kmskey", "internal/keysource/vaultkey"},
 	},
 	"internal/keyserver/filelock":  {},
 	"internal/keyserver/metrics":   {},

@@ -115,6 +115,20 @@ func (a *account) loaded(c *Config, failure error) error {
 	return err
 }
 
+// refreshed writes that the source of a secret gave another key, which is about to come into force.
+func (a *account) refreshed(c *Config, former, now *Secret) error {
+	if a == nil {
+		return nil
+	}
+	_, err := a.log.Append("secret_changed", struct {
+		Config string `json:"config_sha256"`
+		Secret string `json:"secret"`
+		Former string `json:"former_key_fingerprint,omitempty"`
+		Now    string `json:"key_fingerprint,omitempty"`
+	}{c.digest, now.name, former.fingerprint, now.fingerprint})
+	return err
+}
+
 // connection is what entries say of a connection.
 type connection struct {
 	Peer             string   `json:"peer"`

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/configsign"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/custody"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/scalar"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 )
@@ -31,6 +31,9 @@ type Config struct {
 	Collateral CollateralConfig `yaml:"collateral"`
 	// Secrets are what may be released, by name.
 	Secrets []SecretConfig `yaml:"secrets"`
+	// Vault and AlibabaCloud are the services that keep secrets, where some do; absent: as the environment says.
+	Vault        *custody.Vault        `yaml:"vault,omitempty"`
+	AlibabaCloud *custody.AlibabaCloud `yaml:"alibaba_cloud,omitempty"`
 	// Rules say to whom. The first whose every condition holds releases; without one nothing is released.
 	Rules []RuleConfig `yaml:"rules"`
 	// Audit is the account of every decision; absent: none is kept beside the log.
@@ -79,8 +82,8 @@ type CollateralConfig struct {
 	MaxAge Duration `yaml:"max_age,omitempty"`
 }
 
-// SecretConfig is a secret that rules refer to. It has exactly one of File, Credential, Environment and Command, which are
-// read again at every reload.
+// SecretConfig is a secret that rules refer to. It has exactly one of File, Credential, Environment, Command, VaultKV,
+// VaultTransit and AlibabaKMS, which are read again at every reload.
 type SecretConfig struct {
 	Name string `yaml:"name"`
 	// File holds the wrap key.
@@ -96,6 +99,12 @@ type SecretConfig struct {
 	CommandTimeout Duration `yaml:"command_timeout,omitempty"`
 	// PassEnvironment names the variables that the program is given beside PATH, HOME and LANG.
 	PassEnvironment []string `yaml:"pass_environment,omitempty"`
+	// VaultKV, VaultTransit and AlibabaKMS are services that keep it.
+	VaultKV      *custody.VaultKV      `yaml:"vault_kv,omitempty"`
+	VaultTransit *custody.VaultTransit `yaml:"vault_transit,omitempty"`
+	AlibabaKMS   *custody.AlibabaKMS   `yaml:"alibaba_kms,omitempty"`
+	// Refresh is how often a service is asked again, 5m unless given, or a command is run again, never unless given.
+	Refresh Duration `yaml:"refresh,omitempty"`
 	// Form is how the key is written there: "raw" (default), 16 bytes; "hex" (default in the environment), 32 digits;
 	// "base64", 24 characters. It has nothing to do with Encoding.
 	Form string `yaml:"form,omitempty"`
@@ -353,7 +362,13 @@ func (c *Config) resolve(dir string) {
 		&c.TLS.Certificate, &c.TLS.PrivateKey, &c.Collateral.CA, &c.Collateral.Bundle, &c.Collateral.CacheDir, &c.AllowTrustedRoot,
 	}
 	for i := range c.Secrets {
-		paths = append(paths, &c.Secrets[i].File)
+		paths = append(paths, c.Secrets[i].Paths()...)
+	}
+	if c.Vault != nil {
+		paths = append(paths, &c.Vault.CA, &c.Vault.TokenFile)
+	}
+	if c.AlibabaCloud != nil {
+		paths = append(paths, &c.AlibabaCloud.SharedCredentialsFile)
 	}
 	if c.Audit != nil {
 		paths = append(paths, &c.Audit.File, &c.Audit.CheckpointKey, &c.Audit.CheckpointFile)
@@ -366,68 +381,4 @@ func (c *Config) resolve(dir string) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
-}
-
-// Problem is one thing wrong with a configuration.
-type Problem struct {
-	Field   string // such as "rules[0].tcb.accept"; empty for the file as a whole
-	Line    int    // 1 for the first; 0: not known
-	Message string // what was found
-	Remedy  string // what to write instead; may be empty
-}
-
-// String is the problem in one line.
-func (p Problem) String() string {
-	var b strings.Builder
-	if p.Line > 0 {
-		fmt.Fprintf(&b, "line %d: ", p.Line)
-	}
-	if p.Field != "" {
-		b.WriteString(p.Field + ": ")
-	}
-	b.WriteString(p.Message)
-	if p.Remedy != "" {
-		b.WriteString("; " + p.Remedy)
-	}
-	return b.String()
-}
-
-// ConfigError holds every problem of a configuration.
-type ConfigError struct {
-	Path     string // of the file; may be empty
-	Problems []Problem
-}
-
-// Error implements error, a line for each problem.
-func (e *ConfigError) Error() string {
-	what := "configuration"
-	if e.Path != "" {
-		what += " " + e.Path
-	}
-	if len(e.Problems) == 1 {
-		return fmt.Sprintf("check %s: %s", what, e.Problems[0])
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "check %s: %d problems", what, len(e.Problems))
-	for _, p := range e.Problems {
-		b.WriteString("\n  " + p.String())
-	}
-	return b.String()
-}
-
-// yamlProblems takes apart what the parser says, which is more than one thing at a time too.
-func yamlProblems(err error) []Problem {
-	var many *yaml.LoadErrors
-	if errors.As(err, &many) {
-		problems := make([]Problem, 0, len(many.Errors))
-		for _, e := range many.Errors {
-			problems = append(problems, Problem{Line: e.Mark.Line, Message: e.Message})
-		}
-		return problems
-	}
-	var one *yaml.LoadError
-	if errors.As(err, &one) {
-		return []Problem{{Line: one.Mark.Line, Message: one.Message}}
-	}
-	return []Problem{{Message: err.Error()}}
 }

@@ -28,6 +28,12 @@
 // reload. There is one copy of each in memory for each configuration that is in use, wiped with the last connection that
 // began under it.
 //
+// They may also come from services: HashiCorp Vault, OpenBao, Alibaba Cloud KMS (package custody). Those are asked when the
+// server starts, which it does not without every secret, at every reload, and each refresh interval, 5m unless given. Another
+// key is in force from then on and accounted for. When a service does not answer, the last key stays in force for as long as it
+// does not, with a warning and a metric: a key does not grow old, and what is to be withdrawn is withdrawn by a rule. That holds for a reload,
+// too, for secrets that the new configuration takes from the same place.
+//
 // # What is believed
 //
 // The configuration file decides who gets which key; whoever can write it can release keys, unless [Options].ConfigKeys
@@ -45,6 +51,8 @@
 //	connections_open                          now
 //	ready                                     1 while enclaves are served
 //	audit_writable                            1 while the audit log can be written, or none is kept
+//	secret_refresh_failures_total{secret}     times that a service did not give a secret again
+//	secret_fetch_timestamp_seconds{secret}    when it gave it last
 //	config_reloads_total{result}              "in force" or "refused"
 //	config_load_timestamp_seconds             when the configuration in force was loaded
 //	config_current                            0 while the file was changed and refused

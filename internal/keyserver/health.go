@@ -93,8 +93,8 @@ func (s *Server) monitor(ctx context.Context, health chan<- error) {
 
 // counts is what the server counts of itself.
 type counts struct {
-	releases, refusals, ends, reloads metrics.Counter
-	verdicts                          metrics.Histogram
+	releases, refusals, ends, reloads, refreshes metrics.Counter
+	verdicts                                     metrics.Histogram
 }
 
 // ended counts a connection.
@@ -151,6 +151,17 @@ func (s *Server) WriteMetrics(out io.Writer) error {
 	w.Gauge(prefix+"audit_writable", "1 while the audit log can be written; without it nothing is released.", truth(s.account.err() == nil))
 	w.Gauge(prefix+"start_timestamp_seconds", "When the server was started.", float64(s.started.Unix()))
 	w.Gauge(prefix+"certificate_expiry_timestamp_seconds", "When the server's own certificate expires.", float64(g.certificate.Leaf.NotAfter.Unix()))
+	fetched := map[string]float64{}
+	s.mu.Lock()
+	for name, care := range g.upkeep {
+		s.counts.refreshes.Expect(name)
+		fetched[name] = float64(care.fetched.Unix())
+	}
+	s.mu.Unlock()
+	if len(fetched) > 0 { // there are services that keep secrets
+		w.Counter(prefix+"secret_refresh_failures_total", "Times that the source of a secret did not give it again; its last key stayed in force.", "secret", &s.counts.refreshes)
+		w.Gauges(prefix+"secret_fetch_timestamp_seconds", "When the source of a secret gave it last.", "secret", fetched)
+	}
 	g.writeCollateral(w, prefix)
 	early := s.early.Figures()
 	w.Gauges(prefix+"tcb_early_refused_platforms", "Kinds of platforms accepted today and refused under the early TCB set.", "fmspc", early.Refused)
@@ -221,6 +232,7 @@ func (s *Server) Status() *console.Status {
 	if refused != nil {
 		status.Warnings = append(status.Warnings, "a newer configuration was refused; the one in force is older than its file")
 	}
+	status.Warnings = append(status.Warnings, s.staleSecrets(g)...)
 	for _, d := range status.Collateral.Documents {
 		if d.State != "good" || d.Error != "" {
 			status.Warnings = append(status.Warnings, strings.TrimSuffix(fmt.Sprintf("collateral: %s is %s: %s", d.Name, d.State, d.Error), ": "))
@@ -322,6 +334,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	health := make(chan error)
 	s.background.Go(func() { s.monitor(watching, health) })
 	s.background.Go(func() { s.early.Run(watching) })
+	s.background.Go(func() { s.keepUp(watching) })
 
 	err := s.serve(ctx, work, l, health)
 	s.setReady(errors.New("the server is stopping"))

@@ -10,12 +10,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/console"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver/earlytcb"
-	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/pccs"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/ratls"
@@ -34,6 +35,7 @@ type material struct {
 	early       *pccs.Cache // of the early set; nil when there is none to compare with
 	ownsCache   bool        // whether destroy closes it; guarded by Server.mu
 	secrets     map[string]*Secret
+	upkeep      map[string]*upkeep // of those that are asked for again and again; guarded by Server.mu
 	rules       *Rules
 	admin       *tls.Config // of the administrative listener; nil: it speaks no TLS
 	warnings    []string
@@ -41,12 +43,13 @@ type material struct {
 
 // loadMaterial opens every file that the configuration names. The error is a *ConfigError with everything that is wrong.
 // The caches of the former material, if it is given, serve on: collateral does not change with the rules.
-func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysource.Environ, former *material) (*material, error) {
-	m := &material{secrets: map[string]*Secret{}, warnings: c.Warnings()}
+func loadMaterial(ctx context.Context, c *Config, opts *Options, loader *secretLoader, former *material) (*material, error) {
+	m := &material{secrets: map[string]*Secret{}, upkeep: map[string]*upkeep{}, warnings: c.Warnings()}
 	var k checker
 	note := func(field string, err error) {
 		if err != nil {
 			k.add(field, "", "%v", err)
+			k.problems[len(k.problems)-1].Err = err
 		}
 	}
 	var err error
@@ -60,13 +63,9 @@ func loadMaterial(ctx context.Context, c *Config, opts *Options, environ *keysou
 		m.roots, err = loadRoots(c.AllowTrustedRoot)
 		note("allow_trusted_root", err)
 	}
-	for i := range c.Secrets {
-		s, err := loadSecret(ctx, &c.Secrets[i], environ, opts.Fingerprint)
-		if err != nil {
-			note(fmt.Sprintf("secrets[%d].%s", i, c.Secrets[i].sources()[0]), err)
-			continue
-		}
-		m.secrets[s.name] = s
+	failed := loader.load(ctx, c, m)
+	for _, i := range slices.Sorted(maps.Keys(failed)) {
+		note(fmt.Sprintf("secrets[%d].%s", i, c.Secrets[i].sources()[0]), failed[i])
 	}
 	if c.Admin != nil && c.Admin.TLS != nil {
 		m.admin, err = loadAdminTLS(c.Admin.TLS, opts.Now())

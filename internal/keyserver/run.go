@@ -168,7 +168,7 @@ func filesOf(c *Config, path string, signed bool) []string {
 		files = append(files, path+configsign.Extension)
 	}
 	for i := range c.Secrets {
-		files = append(files, c.Secrets[i].source(nil).Files()...)
+		files = append(files, c.source(&c.Secrets[i], nil).Files()...)
 	}
 	if c.Admin != nil && c.Admin.TLS != nil {
 		files = append(files, c.Admin.TLS.Certificate, c.Admin.TLS.PrivateKey, c.Admin.TLS.ClientCA)
@@ -238,6 +238,8 @@ func (s *Server) reload(ctx context.Context, path string) error {
 func (s *Server) Reload(cfg *Config) error { return s.replace(context.Background(), cfg) }
 
 func (s *Server) replace(ctx context.Context, cfg *Config) error {
+	s.swap.Lock()
+	defer s.swap.Unlock()
 	old := s.acquire()
 	defer s.release(old)
 	var k checker
@@ -276,6 +278,10 @@ func (s *Server) replace(ctx context.Context, cfg *Config) error {
 	s.environ.Retain(func(name string) bool {
 		return slices.ContainsFunc(cfg.Secrets, func(c SecretConfig) bool { return c.Environment == name })
 	})
+	select {
+	case s.replaced <- struct{}{}:
+	default:
+	}
 	s.early.Use(g.foresight())
 	s.gate.SetLimits(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress)
 	s.announce(g)

@@ -13,6 +13,11 @@ import (
 	"testing"
 )
 
+func readSecret(t *testing.T, conf SecretConfig) (*Secret, error) {
+	t.Helper()
+	return loadSecret(t.Context(), &conf, (&Config{}).source(&conf, nil), nil)
+}
+
 func TestSecretEncodings(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "wrap-key")
 	if err := os.WriteFile(file, canary[:], 0o600); err != nil {
@@ -22,7 +27,7 @@ func TestSecretEncodings(t *testing.T) {
 		EncodingRaw: canary[:],
 		EncodingHex: append([]byte(hex.EncodeToString(canary[:])), 0),
 	} {
-		s, err := loadSecret(t.Context(), &SecretConfig{Name: "model", File: file, Encoding: encoding}, nil, nil)
+		s, err := readSecret(t, SecretConfig{Name: "model", File: file, Encoding: encoding})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +43,7 @@ func TestSecretEncodings(t *testing.T) {
 
 func TestSecretDoesNotShowItself(t *testing.T) {
 	w := newWorld(t)
-	s, err := loadSecret(t.Context(), &SecretConfig{Name: "model", File: filepath.Join(w.dir, "wrap-key"), Encoding: EncodingHex}, nil, nil)
+	s, err := readSecret(t, SecretConfig{Name: "model", File: filepath.Join(w.dir, "wrap-key"), Encoding: EncodingHex})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +98,7 @@ func TestLoadSecretRefuses(t *testing.T) {
 			if err := os.Chmod(file, tt.mode); err != nil {
 				t.Fatal(err)
 			}
-			_, err := loadSecret(t.Context(), &SecretConfig{Name: "model", File: file, Encoding: EncodingRaw, AllowReadableByOthers: tt.allow}, nil, nil)
+			_, err := readSecret(t, SecretConfig{Name: "model", File: file, Encoding: EncodingRaw, AllowReadableByOthers: tt.allow})
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Fatalf("error is %v, want %q", err, tt.err)
 			}
@@ -102,11 +107,11 @@ func TestLoadSecretRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := loadSecret(t.Context(), &SecretConfig{Name: "m", File: dir, Encoding: EncodingRaw, AllowReadableByOthers: true}, nil, nil); err == nil ||
+	if _, err := readSecret(t, SecretConfig{Name: "m", File: dir, Encoding: EncodingRaw, AllowReadableByOthers: true}); err == nil ||
 		!strings.Contains(err.Error(), "it is not a regular file") {
 		t.Errorf("a directory: %v", err)
 	}
-	if _, err := loadSecret(t.Context(), &SecretConfig{Name: "m", File: filepath.Join(dir, "absent")}, nil, nil); err == nil ||
+	if _, err := readSecret(t, SecretConfig{Name: "m", File: filepath.Join(dir, "absent")}); err == nil ||
 		!strings.HasPrefix(err.Error(), "open wrap key: ") {
 		t.Errorf("no file: %v", err)
 	}

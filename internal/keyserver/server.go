@@ -53,6 +53,9 @@ type Server struct {
 	conns      sync.WaitGroup
 	background sync.WaitGroup
 
+	swap     sync.Mutex    // held while another generation is made and put in force
+	replaced chan struct{} // told of a new configuration
+
 	mu      sync.Mutex
 	current *generation
 	ready   error            // nil: connections are accepted
@@ -89,6 +92,7 @@ func newServer(ctx context.Context, cfg *Config, opts Options) (*Server, error) 
 		gate:  admission.New(cfg.Limits.UnfinishedHandshakes, cfg.Limits.UnfinishedPerAddress),
 		ready: errors.New("the server has not started to listen"),
 		pulse: defaultPulse, started: opts.Now(), early: earlytcb.New(opts.Log, opts.Now), environ: keysource.NewEnviron(),
+		replaced: make(chan struct{}, 1),
 	}
 	g, err := s.prepare(ctx, cfg, nil)
 	if err != nil {
@@ -119,7 +123,16 @@ func (s *Server) prepare(ctx context.Context, cfg *Config, old *generation) (*ge
 	if old != nil && cfg.Collateral == old.cfg.Collateral && cfg.Collateral.CA == "" {
 		former = old.material
 	}
-	m, err := loadMaterial(ctx, cfg, &s.opts, s.environ, former)
+	loader := &secretLoader{environ: s.environ, fingerprint: s.opts.Fingerprint, now: s.now, former: old}
+	loader.fetched = func(name string) time.Time {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if care := old.upkeep[name]; care != nil {
+			return care.fetched
+		}
+		return old.loaded
+	}
+	m, err := loadMaterial(ctx, cfg, &s.opts, loader, former)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +143,12 @@ func (s *Server) prepare(ctx context.Context, cfg *Config, old *generation) (*ge
 func (s *Server) announce(g *generation) {
 	for _, w := range g.warnings {
 		s.log.Warn("configuration permits more than the strict: " + w)
+	}
+	for name, care := range g.upkeep {
+		if care.failed != nil {
+			s.log.Warn("the source of a secret does not give it; its last key stays in force", "secret", name,
+				"last_fetched", care.fetched.UTC().Format(time.RFC3339), "error", care.failed)
+		}
 	}
 	for _, r := range g.cfg.Rules {
 		s.counts.releases.Expect(r.Name)

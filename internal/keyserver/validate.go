@@ -1,6 +1,7 @@
 package keyserver
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -8,6 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/ccctl/terraform-provider-cc/internal/keysource"
 	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/dcap"
@@ -33,6 +37,7 @@ func (c *Config) check() []Problem {
 	}
 	k.collateral(&c.Collateral)
 	k.secrets(c.Secrets)
+	k.custody(c)
 	k.rules(c.Rules, c.Secrets)
 	if c.Audit != nil {
 		k.audit(c.Audit)
@@ -144,7 +149,7 @@ func (k *checker) secrets(secrets []SecretConfig) {
 
 // source checks where a secret comes from.
 func (k *checker) source(field string, s *SecretConfig) {
-	const one = "give exactly one of file, credential (systemd), environment, command"
+	const one = "give exactly one of file, credential (systemd), environment, command, vault_kv, vault_transit, alibaba_kms"
 	switch given := s.sources(); len(given) {
 	case 0:
 		k.add(field, one, "has no source")
@@ -173,17 +178,51 @@ func (k *checker) source(field string, s *SecretConfig) {
 			k.add(field+".command", "write [/usr/bin/program, argument, ...]; no key belongs there", "%v", err)
 		}
 	}
+	for name, service := range s.services() {
+		for _, missing := range service.Missing() {
+			k.add(field+"."+name+"."+missing, "", "is missing")
+		}
+	}
+	if d := time.Duration(s.Refresh); d != 0 && d < minRefresh {
+		k.add(field+".refresh", "write "+minRefresh.String()+" or more", "%v is too often", d)
+	}
+	asked := len(s.services()) > 0
 	for _, f := range []struct {
 		name         string
 		given, fits  bool
 		goesWithWhat string
 	}{
+		{"refresh", s.Refresh != 0, asked || len(s.Command) > 0, "command, vault_kv, vault_transit and alibaba_kms"},
+		{"form", s.Form != "" && len(s.sources()) == 1, !asked, "file, credential, environment and command"},
 		{"command_timeout", s.CommandTimeout != 0, len(s.Command) > 0, "command"},
 		{"pass_environment", len(s.PassEnvironment) > 0, len(s.Command) > 0, "command"},
 		{"allow_readable_by_others", s.AllowReadableByOthers, s.File != "", "file"},
 	} {
 		if f.given && !f.fits {
 			k.add(field+"."+f.name, "leave it out", "goes with %s only", f.goesWithWhat)
+		}
+	}
+}
+
+// custody checks the services that keep secrets.
+func (k *checker) custody(c *Config) {
+	uses := func(kinds ...string) bool {
+		return slices.ContainsFunc(c.Secrets, func(s SecretConfig) bool {
+			return slices.ContainsFunc(s.sources(), func(kind string) bool { return slices.Contains(kinds, kind) })
+		})
+	}
+	if c.Vault != nil {
+		if !uses("vault_kv", "vault_transit") {
+			k.add("vault", "leave it out", "goes with vault_kv and vault_transit only")
+		} else if err := c.Vault.Server().Check(); err != nil {
+			k.add("vault.address", "", "%v", err)
+		}
+	}
+	if c.AlibabaCloud != nil {
+		if !uses("alibaba_kms") {
+			k.add("alibaba_cloud", "leave it out", "goes with alibaba_kms only")
+		} else if err := c.AlibabaCloud.Account().Check(); err != nil {
+			k.add("alibaba_cloud", "", "%v", err)
 		}
 	}
 }
@@ -299,4 +338,91 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	return all
+}
+
+// Problem is one thing wrong with a configuration.
+type Problem struct {
+	Field   string // such as "rules[0].tcb.accept"; empty for the file as a whole
+	Line    int    // 1 for the first; 0: not known
+	Message string // what was found
+	Remedy  string // what to write instead; may be empty
+	Err     error  // of which the message was made; may be nil
+}
+
+// String is the problem in one line.
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.Line > 0 {
+		fmt.Fprintf(&b, "line %d: ", p.Line)
+	}
+	if p.Field != "" {
+		b.WriteString(p.Field + ": ")
+	}
+	b.WriteString(p.Message)
+	if p.Remedy != "" {
+		b.WriteString("; " + p.Remedy)
+	}
+	return b.String()
+}
+
+// ConfigError holds every problem of a configuration.
+type ConfigError struct {
+	Path     string // of the file; may be empty
+	Problems []Problem
+}
+
+// Error implements error, a line for each problem.
+func (e *ConfigError) Error() string {
+	what := "configuration"
+	if e.Path != "" {
+		what += " " + e.Path
+	}
+	if len(e.Problems) == 1 {
+		return fmt.Sprintf("check %s: %s", what, e.Problems[0])
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "check %s: %d problems", what, len(e.Problems))
+	for _, p := range e.Problems {
+		b.WriteString("\n  " + p.String())
+	}
+	return b.String()
+}
+
+// Unwrap returns the errors of which problems were made.
+func (e *ConfigError) Unwrap() []error {
+	var all []error
+	for _, p := range e.Problems {
+		if p.Err != nil {
+			all = append(all, p.Err)
+		}
+	}
+	return all
+}
+
+// IsUnreachable tells that nothing is wrong but that services which keep secrets did not answer.
+func (e *ConfigError) IsUnreachable() bool {
+	for _, p := range e.Problems {
+		var unreachable *keysource.UnreachableError
+		if !errors.As(p.Err, &unreachable) {
+			return false
+		}
+	}
+	return len(e.Problems) > 0
+}
+
+// yamlProblems takes apart what the parser says, which is more than one thing at a time too.
+func yamlProblems(err error) []Problem {
+	var many *yaml.LoadErrors
+	if errors.As(err, &many) {
+		problems := make([]Problem, 0, len(many.Errors))
+		for _, e := range many.Errors {
+			problems = append(problems, Problem{Line: e.Mark.Line, Message: e.Message})
+		}
+		return problems
+	}
+	var one *yaml.LoadError
+	if errors.As(err, &one) {
+		return []Problem{{Line: one.Mark.Line, Message: one.Message}}
+	}
+	return []Problem{{Message: err.Error()}}
 }

@@ -35,45 +35,45 @@ func (s Server) Check() error {
 	return checkAddress("the address", s.Address)
 }
 
-// client makes a client for one reading.
-func (s Server) client() (*api.Client, error) {
+// client makes a client for one reading; done gives its connection back.
+func (s Server) client() (c *api.Client, done func(), err error) {
 	if skip, err := strconv.ParseBool(os.Getenv(api.EnvVaultSkipVerify)); err == nil && skip {
-		return nil, fmt.Errorf("%s is set: the server's certificate is always verified here; name its authority in %s", api.EnvVaultSkipVerify, api.EnvVaultCACert)
+		return nil, nil, fmt.Errorf("%s is set: the server's certificate is always verified here; name its authority in %s", api.EnvVaultSkipVerify, api.EnvVaultCACert)
 	}
 	conf := api.DefaultConfig()
 	if conf.Error != nil {
-		return nil, fmt.Errorf("read Vault's environment: %w", conf.Error)
+		return nil, nil, fmt.Errorf("read Vault's environment: %w", conf.Error)
 	}
 	address, said := s.Address, "the address"
 	if address == "" {
 		address, said = firstEnv(api.EnvVaultAgentAddr, api.EnvVaultAddress, "BAO_ADDR"), api.EnvVaultAddress
 	}
 	if address == "" {
-		return nil, fmt.Errorf("%s is not set: which server keeps the key?", api.EnvVaultAddress)
+		return nil, nil, fmt.Errorf("%s is not set: which server keeps the key?", api.EnvVaultAddress)
 	}
 	if err := checkAddress(said, address); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	conf.Address, conf.AgentAddress = address, ""
 	if s.CAFile != "" {
 		if err := conf.ConfigureTLS(&api.TLSConfig{CACert: s.CAFile}); err != nil {
-			return nil, fmt.Errorf("read certification authorities %s: %w", s.CAFile, err)
+			return nil, nil, fmt.Errorf("read certification authorities %s: %w", s.CAFile, err)
 		}
 	}
-	c, err := api.NewClient(conf)
+	c, err = api.NewClient(conf)
 	if err != nil {
-		return nil, fmt.Errorf("set up Vault's client: %w", err)
+		return nil, nil, fmt.Errorf("set up Vault's client: %w", err)
 	}
 	token, err := s.token()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.SetToken(token)
 	if s.Namespace != "" {
 		c.SetNamespace(s.Namespace)
 	}
 	c.SetLogger(nil)
-	return c, nil
+	return c, conf.HttpClient.CloseIdleConnections, nil
 }
 
 // checkAddress lets plain http lead to this machine alone: the token goes that way.

@@ -94,10 +94,11 @@ func (k KV) String() string { return fmt.Sprintf("Vault, field %s of %s/%s", k.F
 func (k KV) Read(ctx context.Context, key *[keysource.Size]byte) error {
 	clear(key[:])
 	fail := func(err error) error { return fmt.Errorf("read wrap key from %v: %w", k, err) }
-	c, err := k.Server.client()
+	c, done, err := k.Server.client()
 	if err != nil {
 		return fail(err)
 	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	secret, err := c.KVv2(k.Mount).Get(ctx, k.Path)
@@ -144,10 +145,11 @@ func (t Transit) Read(ctx context.Context, key *[keysource.Size]byte) error {
 	if err != nil {
 		return fail(err)
 	}
-	c, err := t.Server.client()
+	c, done, err := t.Server.client()
 	if err != nil {
 		return fail(err)
 	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	secret, err := c.Logical().WriteWithContext(ctx, t.Mount+"/decrypt/"+url.PathEscape(t.Key), map[string]any{"ciphertext": ciphertext})
@@ -181,10 +183,11 @@ func (t Transit) Seal(ctx context.Context, key *[keysource.Size]byte) (string, e
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("seal wrap key with Vault's key %s/%s: %w", t.Mount, t.Key, err)
 	}
-	c, err := t.Server.client()
+	c, done, err := t.Server.client()
 	if err != nil {
 		return fail(err)
 	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	secret, err := c.Logical().WriteWithContext(ctx, t.Mount+"/encrypt/"+url.PathEscape(t.Key), map[string]any{"plaintext": base64.StdEncoding.EncodeToString(key[:])})
