@@ -120,8 +120,6 @@ func flagCompleters() map[string]completer {
 		"verdict": someOf(verdicts...), "rule": ruleOfAFile,
 		"host": anything, "identity": anyFile, "known-hosts": anyFile,
 		"checkpoint": anyFile, "name": anything, "user": anything,
-
-		"kms-key": anything, "transit-key": anything, "context": anything,
 	}
 }
 

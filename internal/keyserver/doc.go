@@ -51,8 +51,8 @@
 //	connections_open                          now
 //	ready                                     1 while enclaves are served
 //	audit_writable                            1 while the audit log can be written, or none is kept
-//	secret_refresh_failures_total{secret}     times that a service did not give a secret again
-//	secret_fetch_timestamp_seconds{secret}    when it gave it last
+//	secret_refresh_failures_total{secret}     times that its source did not give a secret again
+//	secret_fetch_timestamp_seconds{secret}    when it did last
 //	config_reloads_total{result}              "in force" or "refused"
 //	config_load_timestamp_seconds             when the configuration in force was loaded
 //	config_current                            0 while the file was changed and refused

@@ -152,16 +152,17 @@ func (s *Server) WriteMetrics(out io.Writer) error {
 	w.Gauge(prefix+"start_timestamp_seconds", "When the server was started.", float64(s.started.Unix()))
 	w.Gauge(prefix+"certificate_expiry_timestamp_seconds", "When the server's own certificate expires.", float64(g.certificate.Leaf.NotAfter.Unix()))
 	fetched := map[string]float64{}
+	for name := range g.secrets {
+		s.counts.refreshes.Expect(name)
+		fetched[name] = float64(g.loaded.Unix())
+	}
 	s.mu.Lock()
 	for name, care := range g.upkeep {
-		s.counts.refreshes.Expect(name)
 		fetched[name] = float64(care.fetched.Unix())
 	}
 	s.mu.Unlock()
-	if len(fetched) > 0 { // there are services that keep secrets
-		w.Counter(prefix+"secret_refresh_failures_total", "Times that the source of a secret did not give it again; its last key stayed in force.", "secret", &s.counts.refreshes)
-		w.Gauges(prefix+"secret_fetch_timestamp_seconds", "When the source of a secret gave it last.", "secret", fetched)
-	}
+	w.Counter(prefix+"secret_refresh_failures_total", "Times that the source of a secret did not give it again; its last key stayed in force.", "secret", &s.counts.refreshes)
+	w.Gauges(prefix+"secret_fetch_timestamp_seconds", "When the source of a secret gave it last.", "secret", fetched)
 	g.writeCollateral(w, prefix)
 	early := s.early.Figures()
 	w.Gauges(prefix+"tcb_early_refused_platforms", "Kinds of platforms accepted today and refused under the early TCB set.", "fmspc", early.Refused)
