@@ -37,8 +37,14 @@ type process struct {
 // run starts Run in the background and waits until its state file says that it listens.
 func (w *world) run(text string) *process {
 	w.t.Helper()
-	p := &process{config: filepath.Join(w.dir, "server.yaml"), state: filepath.Join(w.dir, "state.json"), reload: make(chan os.Signal, 1)}
 	w.write("server.yaml", []byte(text))
+	return w.runFile(filepath.Join(w.dir, "server.yaml"))
+}
+
+// runFile is run with a configuration that is there.
+func (w *world) runFile(config string) *process {
+	w.t.Helper()
+	p := &process{config: config, state: filepath.Join(w.dir, "state.json"), reload: make(chan os.Signal, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {

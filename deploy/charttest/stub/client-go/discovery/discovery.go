@@ -10,7 +10,9 @@ import (
 type DiscoveryClient struct{}
 
 // NewDiscoveryClientForConfig makes none.
-func NewDiscoveryClientForConfig(*rest.Config) (*DiscoveryClient, error) { return nil, rest.ErrNoCluster }
+func NewDiscoveryClientForConfig(*rest.Config) (*DiscoveryClient, error) {
+	return nil, rest.ErrNoCluster
+}
 
 // ServerResourcesForGroupVersion finds nothing.
 func (*DiscoveryClient) ServerResourcesForGroupVersion(string) (*metav1.APIResourceList, error) {
