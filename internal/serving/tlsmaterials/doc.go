@@ -22,6 +22,7 @@
 //	clients/NAME/cert.pem        further clients, one folder each
 //	clients/NAME/key.pem         secret
 //	ssl.cfg                      secret: it contains the server's private key
+//	ssl.cfg.pf                   instead of ssl.cfg and server/key.pem: ssl.cfg as a protected file of Gramine
 //
 // # Certificates
 //

@@ -167,6 +167,11 @@ func (p *KeyPair) Issue(req LeafRequest) (*KeyPair, error) {
 }
 
 func (p *KeyPair) issue(req LeafRequest) (*KeyPair, error) {
+	return p.issueFor(req, GenerateKey)
+}
+
+// issueFor certifies the key that generate makes.
+func (p *KeyPair) issueFor(req LeafRequest, generate func(KeyAlgorithm) (PrivateKey, error)) (*KeyPair, error) {
 	if err := checkLeafNames(req.Usage, req.Names); err != nil {
 		return nil, err
 	}
@@ -183,7 +188,7 @@ func (p *KeyPair) issue(req LeafRequest) (*KeyPair, error) {
 	if notAfter.After(p.Certificate.NotAfter) {
 		notAfter = p.Certificate.NotAfter
 	}
-	key, err := GenerateKey(req.KeyAlgorithm)
+	key, err := generate(req.KeyAlgorithm)
 	if err != nil {
 		return nil, err
 	}

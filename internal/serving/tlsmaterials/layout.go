@@ -20,6 +20,7 @@ const (
 	ClientCertificateFile    = "client/cert.pem"
 	ClientKeyFile            = "client/key.pem"
 	SSLConfigFile            = "ssl.cfg"
+	SealedSSLConfigFile      = "ssl.cfg.pf" // instead of it and of the server's key; see SealedSSLConfig
 
 	clientsFolder   = "clients/"
 	certificateName = "/cert.pem"
@@ -90,6 +91,18 @@ type Materials struct {
 	Rotation   Rotation            // empty for RotationNone
 	Leaves     []Leaf              // the server's, then the client's, then further clients' by name; no place twice
 	SSLConfig  bool                // whether an ssl.cfg belongs to the set
+	Sealed     *SealedSSLConfig    // set: the ssl.cfg is encrypted, and the server's private key is nowhere else
+}
+
+// SealedSSLConfig identifies an ssl.cfg that exists as a protected file of Gramine only. The server's private key is in
+// it and in no other file, so that whoever has the disk but not the wrap key does not have the key. Nothing here is
+// secret. Who has not opened the file does not know the first three.
+type SealedSSLConfig struct {
+	EnclavePath  string // embedded in the file: the path under which Gramine opens it
+	Format       int    // version of the file
+	KeyID        string // fingerprint of the wrap key
+	HeaderSHA256 string // of the first node, which vouches for all others; 64 hexadecimal digits
+	Size         int64  // of the file, in bytes
 }
 
 // Leaf returns the leaf at a place, or nil.
@@ -182,6 +195,15 @@ func LeafPaths(leaves []Place, sslConfig bool) []string {
 	return paths
 }
 
+// SealedPaths turns paths of a set into those of one whose ssl.cfg is sealed.
+func SealedPaths(paths []string) []string {
+	paths = slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return path == ServerKeyFile })
+	if i := slices.Index(paths, SSLConfigFile); i >= 0 {
+		paths[i] = SealedSSLConfigFile
+	}
+	return paths
+}
+
 // Places lists where the leaves of the set are.
 func (m *Materials) Places() []Place {
 	var places []Place
@@ -197,7 +219,7 @@ func IsSecret(path string) bool {
 }
 
 // Files encodes the set in the order of [Paths]. Keys that are not at hand give no file, and without the server's key
-// there is no ssl.cfg.
+// there is no ssl.cfg. Of a set with a sealed ssl.cfg neither is among the files.
 func (m *Materials) Files() ([]File, error) {
 	if m.Authority.Certificate == nil {
 		return nil, errors.New("encode TLS materials: the authority's certificate is missing")
@@ -215,10 +237,12 @@ func (m *Materials) Files() ([]File, error) {
 		if l.Certificate == nil {
 			return nil, fmt.Errorf("encode TLS materials: the certificate of %s is missing", l.Place)
 		}
-		add(l.KeyFile, l.Key.PEM())
+		if m.Sealed == nil || l.Place != ServerPlace {
+			add(l.KeyFile, l.Key.PEM())
+		}
 		add(l.CertificateFile, l.CertificatePEM())
 	}
-	if server := m.Leaf(ServerPlace); m.SSLConfig && server != nil && !server.Key.IsZero() {
+	if server := m.Leaf(ServerPlace); m.SSLConfig && m.Sealed == nil && server != nil && !server.Key.IsZero() {
 		data, err := m.MarshalSSLConfig()
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package tlsmaterials
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -68,27 +69,33 @@ func TestLint(t *testing.T) {
 	}
 }
 
+// lintSubjects has every kind of certificate in every algorithm, and leaves whose authority has another one. Leaves of
+// one algorithm share a key: those of RSA take seconds to make, and no lint compares two certificates.
 func lintSubjects(t *testing.T) map[string]*KeyPair {
 	t.Helper()
 	subjects := map[string]*KeyPair{}
+	authorities, keys := map[KeyAlgorithm]*KeyPair{}, map[KeyAlgorithm]PrivateKey{}
 	for _, algorithm := range KeyAlgorithms() {
-		ca := must[*KeyPair](t)(NewAuthority(AuthorityRequest{KeyAlgorithm: algorithm, At: testTime}))
-		subjects["authority "+string(algorithm)] = ca
-		issue := func(label string, usage Usage, names ...string) {
-			subjects[label+" "+string(algorithm)] = must[*KeyPair](t)(ca.Issue(LeafRequest{
-				Usage: usage, Names: names, KeyAlgorithm: algorithm, At: testTime, Lifetime: 90 * 24 * time.Hour,
-			}))
-		}
-		issue("server", Server, "grpc.tf-serving.service.com", "localhost")
-		if algorithm == RSA4096 {
-			continue // its keys take seconds to make
-		}
-		issue("client", Client, "client.tf-serving.service.com")
-		if algorithm == ECDSAP256 {
+		authorities[algorithm] = must[*KeyPair](t)(NewAuthority(AuthorityRequest{KeyAlgorithm: algorithm, At: testTime}))
+		subjects["authority "+string(algorithm)] = authorities[algorithm]
+		keys[algorithm] = must[PrivateKey](t)(GenerateKey(algorithm))
+	}
+	for _, algorithm := range KeyAlgorithms() {
+		for by, ca := range authorities {
+			issue := func(label string, usage Usage, names ...string) {
+				subjects[fmt.Sprintf("%s %s of %s", label, algorithm, by)] = must[*KeyPair](t)(ca.issueFor(LeafRequest{
+					Usage: usage, Names: names, KeyAlgorithm: algorithm, At: testTime, Lifetime: 90 * 24 * time.Hour,
+				}, func(a KeyAlgorithm) (PrivateKey, error) { return keys[a], nil }))
+			}
+			issue("server", Server, "grpc.tf-serving.service.com", "localhost")
+			issue("client", Client, "client.tf-serving.service.com")
 			issue("wildcard", Server, "*.example.com")
 			issue("address", Server, "10.0.0.1", "2001:db8::1")
 			issue("long", Server, strings.Repeat("a", 63)+".example.com")
 		}
+	}
+	if want := 3 + 3*3*5; len(subjects) != want {
+		t.Fatalf("%d certificates, want %d", len(subjects), want)
 	}
 	return subjects
 }

@@ -18,12 +18,15 @@ func ParseFiles(files map[string][]byte) (*Materials, []Finding) {
 		m.Authority.Certificate, m.Trusted = authorities[0], authorities[1:]
 	}
 	r.authorityKeys(m)
-	m.Set(ServerPlace, r.pair(ServerPlace))
+	if r.has(SealedSSLConfigFile) && !r.has(SSLConfigFile) && !r.has(ServerKeyFile) {
+		m.SSLConfig, m.Sealed = true, &SealedSSLConfig{}
+	}
+	m.Set(ServerPlace, r.pair(ServerPlace, m.Sealed != nil))
 	if r.has(ClientCertificateFile) || r.has(ClientKeyFile) {
-		m.Set(ClientPlace, r.pair(ClientPlace))
+		m.Set(ClientPlace, r.pair(ClientPlace, false))
 	}
 	for _, name := range r.furtherClients() {
-		m.Set(FurtherClientPlace(name), r.pair(FurtherClientPlace(name)))
+		m.Set(FurtherClientPlace(name), r.pair(FurtherClientPlace(name), false))
 	}
 	if data, ok := files[SSLConfigFile]; ok {
 		m.SSLConfig = true
@@ -94,13 +97,15 @@ func (r *reader) key(path string) PrivateKey {
 	return key
 }
 
-// pair reads a leaf, the first certificate of its file, and its key.
-func (r *reader) pair(p Place) KeyPair {
+// pair reads a leaf, the first certificate of its file, and its key, which may be sealed.
+func (r *reader) pair(p Place, sealed bool) KeyPair {
 	var pair KeyPair
 	if certs := r.certificates(p.CertificateFile); len(certs) > 0 {
 		pair.Certificate = certs[0]
 	}
-	pair.Key = r.key(p.KeyFile)
+	if !sealed {
+		pair.Key = r.key(p.KeyFile)
+	}
 	return pair
 }
 
