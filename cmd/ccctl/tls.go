@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/tlsmaterials"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/protectedfile"
 )
 
 func newTLSCommand(u *ui) *cobra.Command {
@@ -26,6 +28,8 @@ type tlsGeneration struct {
 	servers, clients      []string
 	algorithm             string
 	ca, caKey             string
+	wrapKey, path         string
+	format                int
 	validity, caValidity  time.Duration
 	oneWay, noConf, force bool
 }
@@ -50,13 +54,22 @@ authority included: every peer then has to trust the new ca_cert.pem.
 With --ca and --ca-key an authority that exists already issues the certificates;
 its key is not copied.
 
+With -w and --path ssl.cfg is kept encrypted only, in DIR/ssl.cfg.pf, a protected
+file that Gramine opens under ENCLAVE_PATH: the server's private key is made in
+memory and goes into that file, and neither ssl.cfg nor server/key.pem is
+written. ca_key.pem and the clients' keys are written as ever.
+
+TensorFlow Serving reads ssl.cfg once, when it starts: for a renewed certificate,
+bring the new file to it and start it again. A key server loads one by itself.
+
 A key server's certificate is made with --one-way --no-ssl-config. Give its
 address, too, if enclaves connect to an address: clients before Gramine 1.8
 compare it with DNS names, and it is written as one for them.`,
 		Example: `  ccctl tls generate --server-name grpc.tf-serving.service.com --client-name client.example.com --out ssl_configure
+  ccctl tls generate --server-name grpc.example.com --client-name client.example.com --out ssl_configure -w wrap.key --path ssl.cfg
   ccctl tls generate --server-name attestation.service.com --one-way --no-ssl-config --out key-server-tls`,
 		Args: args(),
-		RunE: func(*cobra.Command, []string) error { return g.run(u) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return g.run(cmd.Context(), u) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&g.out, "out", "", "`DIR` for the files")
@@ -69,6 +82,9 @@ compare it with DNS names, and it is written as one for them.`,
 	flags.StringVar(&g.ca, "ca", "", "PEM `FILE` with the self-signed certificate of an authority that exists")
 	flags.StringVar(&g.caKey, "ca-key", "", "PEM `FILE` with its private key")
 	flags.BoolVar(&g.noConf, "no-ssl-config", false, "do not write ssl.cfg")
+	flags.StringVarP(&g.wrapKey, "wrap-key", "w", "", `keep ssl.cfg encrypted only, under the wrap key in this file; "-" for standard input`)
+	flags.StringVar(&g.path, "path", "", "with -w: `ENCLAVE_PATH` under which Gramine opens the encrypted ssl.cfg")
+	flags.IntVar(&g.format, "format", 1, "with -w: version of the file: 1, which every Gramine opens, or 2, which needs Gramine 1.9")
 	flags.BoolVar(&g.force, "force", false, "replace a set that exists, with a new authority")
 	require(cmd, "out")
 	u.jsonFlag(cmd)
@@ -94,6 +110,12 @@ func (g *tlsGeneration) spec() (deploy.TLSSpec, error) {
 		return deploy.TLSSpec{}, usagef("--one-way and --client-name exclude each other")
 	case !g.oneWay && len(g.clients) == 0:
 		return deploy.TLSSpec{}, withHint(usagef("no client is named"), "give --client-name NAME, or --one-way for a server that asks for no client certificate")
+	case (g.wrapKey == "") != (g.path == ""):
+		return deploy.TLSSpec{}, usagef("--wrap-key and --path go together")
+	case g.wrapKey != "" && g.noConf:
+		return deploy.TLSSpec{}, usagef("--wrap-key and --no-ssl-config exclude each other")
+	case g.format != 1 && g.format != 2:
+		return deploy.TLSSpec{}, usagef("--format %d does not exist: 1 or 2", g.format)
 	}
 	spec := deploy.TLSSpec{
 		Directory: g.out, ServerNames: g.servers, KeyAlgorithm: algorithm,
@@ -104,6 +126,9 @@ func (g *tlsGeneration) spec() (deploy.TLSSpec, error) {
 	}
 	if spec.Issuer, err = g.issuer(); err != nil {
 		return deploy.TLSSpec{}, err
+	}
+	if g.wrapKey != "" {
+		spec.Seal = &deploy.SSLConfigSeal{EnclavePath: g.path, Format: protectedfile.Format(g.format)}
 	}
 	if err := spec.Validate(); err != nil {
 		return deploy.TLSSpec{}, withCode(exitUsage, err)
@@ -137,10 +162,15 @@ func (g *tlsGeneration) issuer() (*tlsmaterials.KeyPair, error) {
 	return &tlsmaterials.KeyPair{Certificate: certs[0], Key: key}, nil
 }
 
-func (g *tlsGeneration) run(u *ui) error {
+func (g *tlsGeneration) run(ctx context.Context, u *ui) error {
 	spec, err := g.spec()
 	if err != nil {
 		return err
+	}
+	if spec.Seal != nil {
+		if spec.Seal.Key, err = u.openKey(ctx, g.wrapKey); err != nil {
+			return err
+		}
 	}
 	m, err := deploy.CreateTLSMaterials(spec, time.Now(), g.force)
 	if errors.Is(err, fs.ErrExist) {
@@ -149,7 +179,10 @@ func (g *tlsGeneration) run(u *ui) error {
 	if err != nil {
 		return err
 	}
-	if !g.noConf {
+	switch {
+	case spec.Seal != nil:
+		u.note("the server's private key is in the encrypted ssl.cfg.pf alone, and nobody has another copy")
+	case !g.noConf:
 		u.note("ssl.cfg and the key.pem files contain private keys: encrypt ssl.cfg before it leaves this machine (ccctl pf encrypt)")
 	}
 	set := describeTLSSet(g.out, m, nil)
@@ -188,7 +221,10 @@ func describeTLSSet(dir string, m *tlsmaterials.Materials, findings []tlsmateria
 	for _, l := range m.Leaves {
 		add(l.CertificateFile, l.KeyFile, l.KeyPair)
 	}
-	if m.SSLConfig {
+	switch {
+	case m.Sealed != nil:
+		set.SSLConfig = tlsmaterials.SealedSSLConfigFile
+	case m.SSLConfig:
 		set.SSLConfig = tlsmaterials.SSLConfigFile
 	}
 	return set
@@ -216,7 +252,11 @@ func (s *tlsSet) text(w io.Writer) error {
 		}
 	}
 	if s.SSLConfig != "" {
-		if _, err := fmt.Fprintf(w, "%s\tTensorFlow Serving configuration, with the server's private key\n", s.SSLConfig); err != nil {
+		how := ""
+		if s.SSLConfig == tlsmaterials.SealedSSLConfigFile {
+			how = ", encrypted"
+		}
+		if _, err := fmt.Fprintf(w, "%s\tTensorFlow Serving configuration, with the server's private key%s\n", s.SSLConfig, how); err != nil {
 			return err
 		}
 	}

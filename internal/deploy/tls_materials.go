@@ -24,7 +24,9 @@ type TLSSpec struct {
 	Rotation          tlsmaterials.Rotation // how far to go from one authority to the next
 	Issuer            *tlsmaterials.KeyPair // an authority that exists; its key is needed for issuing only, and is not kept
 	IssuerKeyPending  bool                  // the issuer's key will be there when it is needed
+	IssuerVersion     int64                 // another one than before has the issuer issue all leaves again
 	SSLConfig         bool                  // write ssl.cfg
+	Seal              *SSLConfigSeal        // keep ssl.cfg encrypted only, and the server's private key in no other file
 	IgnoreMissing     bool                  // files that are not here are kept elsewhere
 }
 
@@ -92,6 +94,9 @@ func (s TLSSpec) ValidateTogether() error {
 	if s.Issuer != nil {
 		errs = append(errs, s.validateIssuer())
 	}
+	if s.Seal != nil {
+		errs = append(errs, s.validateSeal())
+	}
 	return errors.Join(errs...)
 }
 
@@ -141,7 +146,7 @@ func hours(d time.Duration) string {
 
 // CreateTLSMaterials makes an authority and everything below it and writes the files. If one of them exists already,
 // nothing is changed and the error wraps [fs.ErrExist]; with replace, all of them are replaced. The result holds the
-// private keys.
+// private keys, but for the server's where ssl.cfg is sealed.
 func CreateTLSMaterials(spec TLSSpec, at time.Time, replace bool) (*tlsmaterials.Materials, error) {
 	m, err := createTLSMaterials(spec, at, replace)
 	if err != nil {
@@ -158,7 +163,11 @@ func createTLSMaterials(spec TLSSpec, at time.Time, replace bool) (*tlsmaterials
 		return nil, err
 	}
 	if !replace { // here as well as on writing, to name every file before a key is made
-		if found := existing(spec.Directory, tlsmaterials.Paths(spec.places(), spec.SSLConfig)); len(found) > 0 {
+		paths := tlsmaterials.Paths(spec.places(), spec.SSLConfig)
+		if spec.Seal != nil {
+			paths = append(paths, tlsmaterials.SealedSSLConfigFile)
+		}
+		if found := existing(spec.Directory, paths); len(found) > 0 {
 			return nil, fmt.Errorf("%w: %s", fs.ErrExist, strings.Join(found, ", "))
 		}
 	}
@@ -173,12 +182,20 @@ func createTLSMaterials(spec TLSSpec, at time.Time, replace bool) (*tlsmaterials
 	if err := issueLeaves(spec, m, spec.places(), at); err != nil {
 		return nil, err
 	}
+	sealed, err := spec.seal(m)
+	if err != nil {
+		return nil, err
+	}
 	files, err := m.Files()
 	if err != nil {
 		return nil, err
 	}
+	files = append(files, sealed...)
 	if replace {
-		return m, replaceTLSFiles(spec.Directory, files)
+		if err := replaceTLSFiles(spec.Directory, files); err != nil {
+			return nil, err
+		}
+		return m, removeOtherForm(spec)
 	}
 	return m, writeNewTLSFiles(spec.Directory, files)
 }

@@ -123,7 +123,7 @@ func removeTLSFiles(dir string, o *TLSObservation, paths []string) (foreign []st
 // not as the record says are left alone and returned.
 func RemoveTLSMaterials(dir string, o *TLSObservation) (left []string, err error) {
 	// The certificates are removed before their keys, the reverse of the order of writing.
-	paths := tlsmaterials.Paths(o.Set.Places(), o.Set.SSLConfig)
+	paths := tlsPaths(o.Set)
 	slices.Reverse(paths)
 	left, err = removeTLSFiles(dir, o, paths)
 	if err != nil {
@@ -149,6 +149,13 @@ func moveTLSMaterials(from, to string, o *TLSObservation) error {
 	files, err := o.Set.Files()
 	if err != nil {
 		return err
+	}
+	if o.Set.Sealed != nil {
+		data, _, err := readTLSFile(filepath.Join(from, tlsmaterials.SealedSSLConfigFile))
+		if err != nil {
+			return fmt.Errorf("read %s: %w", tlsmaterials.SealedSSLConfigFile, err)
+		}
+		files = append(files, tlsmaterials.File{Path: tlsmaterials.SealedSSLConfigFile, Data: data})
 	}
 	if err := writeNewTLSFiles(to, files); err != nil {
 		return err

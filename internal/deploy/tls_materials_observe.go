@@ -105,10 +105,16 @@ func ObserveTLSMaterials(dir string, record *tlsmaterials.Materials) *TLSObserva
 	w.certificates(tlsmaterials.AuthorityCertificateFile, append([]*x509.Certificate{set.Authority.Certificate}, set.Trusted...))
 	for i := range set.Leaves {
 		leaf := &set.Leaves[i]
-		leaf.Key = w.key(leaf.KeyFile, leaf.Certificate)
+		leaf.Key = tlsmaterials.PrivateKey{}
+		if set.Sealed == nil || leaf.Place != tlsmaterials.ServerPlace {
+			leaf.Key = w.key(leaf.KeyFile, leaf.Certificate)
+		}
 		w.certificates(leaf.CertificateFile, []*x509.Certificate{leaf.Certificate})
 	}
-	if set.SSLConfig {
+	switch {
+	case set.Sealed != nil:
+		w.sealedSSLConfig()
+	case set.SSLConfig:
 		w.sslConfig()
 	}
 	return o
@@ -275,6 +281,11 @@ func ReadTLSMaterials(dir string) (*tlsmaterials.Materials, []tlsmaterials.Findi
 			dir, tlsmaterials.AuthorityCertificateFile, tlsmaterials.ServerCertificateFile)
 	}
 	m, findings := tlsmaterials.ParseFiles(files)
+	if m.Sealed != nil {
+		if err := inspectSealed(dir, m.Sealed); err != nil {
+			findings = append(findings, tlsmaterials.Finding{File: tlsmaterials.SealedSSLConfigFile, Problem: tlsmaterials.Unparseable, Detail: err.Error()})
+		}
+	}
 	return m, findings, nil
 }
 
@@ -291,7 +302,7 @@ func readTLSDirectory(dir string) (map[string][]byte, error) {
 		places = append(places, tlsmaterials.FurtherClientPlace(f.Name()))
 	}
 	files := map[string][]byte{}
-	for _, path := range tlsmaterials.Paths(places, true) {
+	for _, path := range append(tlsmaterials.Paths(places, true), tlsmaterials.SealedSSLConfigFile) {
 		data, _, err := readTLSFile(filepath.Join(dir, filepath.FromSlash(path)))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -30,11 +30,12 @@ func (s TLSAuthorityStep) Reissues() bool {
 // TLSChange is what an update does to a set of TLS materials.
 type TLSChange struct {
 	Authority TLSAuthorityStep
-	Issue     []tlsmaterials.Place // leaves to be issued, which takes the authority's private key
-	Reasons   []string             // why, a sentence without full stop for each of Issue
-	Repair    []string             // files to be written again from what is known
-	Remove    []tlsmaterials.Place // leaves to be forgotten, and their files removed
-	Write     []string             // files that get another content by all that
+	Issue     []tlsmaterials.Place          // leaves to be issued, which takes the authority's private key
+	Reasons   []string                      // why, a sentence without full stop for each of Issue
+	Repair    []string                      // files to be written again from what is known
+	Remove    []tlsmaterials.Place          // leaves to be forgotten, and their files removed
+	Write     []string                      // files that get another content by all that
+	Sealed    *tlsmaterials.SealedSSLConfig // the encrypted ssl.cfg as it is before the change
 }
 
 // Empty tells that there is nothing to do.
@@ -46,8 +47,8 @@ func (c *TLSChange) Empty() bool {
 func (c *TLSChange) Issues(p tlsmaterials.Place) bool { return slices.Contains(c.Issue, p) }
 
 // PlanTLSMaterials decides what to do so that a set in the observed condition becomes what spec says, and touches
-// nothing. It was made to the specification was, of which the lifetime and the issuer count: what does not show in the
-// files.
+// nothing. It was made to the specification was, of which the lifetime, the issuer and its version count: what does
+// not show in the files.
 //
 // The error is an [*Error] where a certificate has to be issued and the authority cannot, where the rotation of the
 // authority would skip a stage, and where a file would have to be replaced that cannot be read: nobody knows what that
@@ -60,7 +61,7 @@ func PlanTLSMaterials(spec, was TLSSpec, o *TLSObservation, at time.Time) (*TLSC
 	if err != nil {
 		return nil, err
 	}
-	c := &TLSChange{Authority: step}
+	c := &TLSChange{Authority: step, Sealed: adoptSealed(spec, o.Set)}
 	for _, p := range o.Repairable(spec.IgnoreMissing) {
 		c.Repair = append(c.Repair, p.File)
 	}
@@ -138,6 +139,9 @@ func (c *TLSChange) writes(spec TLSSpec, o *TLSObservation) []string {
 	if spec.SSLConfig && (c.Issues(tlsmaterials.ServerPlace) || sslConfigChanges(spec, o, c)) {
 		files = append(files, tlsmaterials.SSLConfigFile)
 	}
+	if spec.Seal != nil {
+		files = tlsmaterials.SealedPaths(files)
+	}
 	switch c.Authority {
 	case TLSAuthorityKept:
 	case TLSAuthorityDropped:
@@ -162,6 +166,9 @@ func (c *TLSChange) possible(spec TLSSpec, o *TLSObservation, at time.Time) erro
 				Remedy: "Nothing is written while it is unknown what that would destroy. Make the file readable, or move it away."}
 		}
 	}
+	if spec.Seal != nil && c.Issues(tlsmaterials.ServerPlace) && !spec.Seal.hasKey() && !spec.Seal.KeyPending {
+		return wrapKeyNotAtHand(spec)
+	}
 	if authority := c.issuing(spec, o); authority != nil && len(c.Issue) > 0 && !spec.IssuerKeyPending {
 		if err := authority.CanIssue(at); err != nil {
 			return authorityCannotIssue(spec, authority, c, err)
@@ -178,15 +185,22 @@ func reissueReason(spec, was TLSSpec, o *TLSObservation, c *TLSChange, w wantedL
 		return "it is new"
 	case c.Authority.Reissues():
 		return "the authority changes"
+	case spec.Issuer != nil && was.Issuer != nil && spec.IssuerVersion != was.IssuerVersion:
+		return "the version of the authority's key changes"
 	case !sameSet(tlsmaterials.CertifiedNames(leaf.Certificate), w.names):
 		return "its names change"
 	case spec.KeyAlgorithm != "" && tlsmaterials.KeyAlgorithmOf(leaf.Certificate) != string(spec.KeyAlgorithm):
 		return "its key algorithm changes"
 	case was.Lifetime != 0 && was.Lifetime != orDefault(spec.Lifetime, tlsmaterials.DefaultLifetime):
 		return "its lifetime changes"
+	case w.Place == tlsmaterials.ServerPlace && sealReason(spec, c.Sealed) != "":
+		return sealReason(spec, c.Sealed)
 	case slices.Contains(c.Repair, w.KeyFile):
 		return w.KeyFile + " is " + o.problem(w.KeyFile).Kind.String()
 	case w.Place == tlsmaterials.ServerPlace && leaf.Key.IsZero() && sslConfigChanges(spec, o, c):
+		if spec.Seal != nil {
+			return tlsmaterials.SealedSSLConfigFile + " has to be written, and the private key in the present one serves no other"
+		}
 		return tlsmaterials.SSLConfigFile + " has to be written, and " + w.KeyFile + " is not here"
 	case spec.IgnoreMissing && c.issuing(spec, o).Key.IsZero() && at.Before(leaf.Certificate.NotAfter):
 		return "" // it is renewed where the authority's key is, and there is time until then
@@ -202,7 +216,7 @@ func sslConfigChanges(spec TLSSpec, o *TLSObservation, c *TLSChange) bool {
 	hadClients := slices.ContainsFunc(o.Set.Leaves, func(l tlsmaterials.Leaf) bool { return l.Usage == tlsmaterials.Client })
 	hasClients := spec.ClientName != "" || len(spec.FurtherClients) > 0
 	return spec.SSLConfig && (!o.Set.SSLConfig || hadClients != hasClients || hasClients && c.Authority != TLSAuthorityKept ||
-		slices.Contains(c.Repair, tlsmaterials.SSLConfigFile))
+		slices.Contains(c.Repair, spec.configFile()))
 }
 
 func authorityCannotIssue(spec TLSSpec, authority *tlsmaterials.KeyPair, c *TLSChange, cause error) error {
@@ -239,12 +253,21 @@ func updateTLSMaterials(spec TLSSpec, c *TLSChange, o *TLSObservation, at time.T
 	}
 	m := *o.Set
 	m.Leaves = slices.DeleteFunc(slices.Clone(o.Set.Leaves), func(l tlsmaterials.Leaf) bool { return slices.Contains(c.Remove, l.Place) })
-	m.SSLConfig = spec.SSLConfig
+	m.SSLConfig, m.Sealed = spec.SSLConfig, c.Sealed
+	if spec.Seal == nil {
+		m.Sealed = nil
+	}
 	if err := c.stepAuthority(spec, o, &m, at); err != nil {
 		return nil, err
 	}
 	if err := issueLeaves(spec, &m, c.Issue, at); err != nil {
 		return nil, err
+	}
+	var sealed []tlsmaterials.File
+	if c.Issues(tlsmaterials.ServerPlace) {
+		if sealed, err = spec.seal(&m); err != nil {
+			return nil, err
+		}
 	}
 	files, err := m.Files()
 	if err != nil {
@@ -256,10 +279,13 @@ func updateTLSMaterials(spec TLSSpec, c *TLSChange, o *TLSObservation, at time.T
 		same := slices.ContainsFunc(before, func(b tlsmaterials.File) bool { return b.Path == f.Path && string(b.Data) == string(f.Data) })
 		return same && !slices.Contains(c.Repair, f.Path)
 	})
-	if err := replaceTLSFiles(spec.Directory, changed); err != nil {
+	if err := replaceTLSFiles(spec.Directory, append(changed, sealed...)); err != nil {
 		return nil, err
 	}
 	stale := tlsmaterials.LeafPaths(c.Remove, o.Set.SSLConfig && !spec.SSLConfig)
+	if (spec.Seal != nil) != (o.Set.Sealed != nil) {
+		stale = append(stale, otherForm(spec.Seal != nil)...)
+	}
 	if c.Authority != TLSAuthorityKept { // else an authority's key is never removed
 		stale = append(stale, slices.DeleteFunc(tlsmaterials.AuthorityKeyFiles(), func(path string) bool {
 			return slices.ContainsFunc(files, func(f tlsmaterials.File) bool { return f.Path == path })

@@ -33,6 +33,7 @@ type tlsMaterialsModel struct {
 	CARotation            types.String `tfsdk:"ca_rotation"`
 	Issuer                types.Object `tfsdk:"issuer"` //< tlsIssuerTypes
 	SSLConfig             types.Bool   `tfsdk:"ssl_config"`
+	EncryptedSSLConfig    types.Object `tfsdk:"encrypted_ssl_config"` //< tlsSealTypes
 	OnDestroy             types.String `tfsdk:"on_destroy"`
 	OnMissing             types.String `tfsdk:"on_missing"`
 
@@ -42,6 +43,11 @@ type tlsMaterialsModel struct {
 	ClientCertificateFile types.String `tfsdk:"client_certificate_file"`
 	ClientKeyFile         types.String `tfsdk:"client_key_file"`
 	SSLConfigFile         types.String `tfsdk:"ssl_config_file"`
+
+	EncryptedSSLConfigFile   types.String `tfsdk:"encrypted_ssl_config_file"`
+	EncryptedSSLConfigSHA256 types.String `tfsdk:"encrypted_ssl_config_header_sha256"`
+	EncryptedSSLConfigSize   types.Int64  `tfsdk:"encrypted_ssl_config_size"`
+	EncryptedSSLConfigKeyID  types.String `tfsdk:"encrypted_ssl_config_key_id"`
 
 	CACertificatePEM                types.String `tfsdk:"ca_certificate_pem"`
 	ServerCertificatePEM            types.String `tfsdk:"server_certificate_pem"`
@@ -57,7 +63,7 @@ type tlsMaterialsModel struct {
 
 // tlsIssuerTypes are the attributes of issuer.
 var tlsIssuerTypes = map[string]attr.Type{
-	"certificate_pem": types.StringType, "private_key_file": types.StringType, "private_key_wo": types.StringType,
+	"certificate_pem": types.StringType, "private_key_file": types.StringType, "private_key_wo": types.StringType, "private_key_wo_version": types.Int64Type,
 }
 
 const (
@@ -80,8 +86,8 @@ func (m *tlsMaterialsModel) fillDefaults() {
 	setIfMissing(&m.CAValidityHours, types.Int64Value(defaultCAValidityHours), m.CAValidityHours.IsNull())
 	early := min(defaultEarlyRenewalHours, m.ValidityHours.ValueInt64()/3)
 	setIfMissing(&m.EarlyRenewalHours, types.Int64Value(early), m.EarlyRenewalHours.IsNull())
-	hasClient := !m.ClientName.IsNull() || len(m.AdditionalClientNames.Elements()) > 0
-	setIfMissing(&m.SSLConfig, types.BoolValue(hasClient), m.SSLConfig.IsNull())
+	wanted := !m.ClientName.IsNull() || len(m.AdditionalClientNames.Elements()) > 0 || !m.EncryptedSSLConfig.IsNull()
+	setIfMissing(&m.SSLConfig, types.BoolValue(wanted), m.SSLConfig.IsNull())
 }
 
 func setIfMissing[T any](attribute *T, value T, missing bool) {
@@ -98,7 +104,7 @@ func (m *tlsMaterialsModel) spec() deploy.TLSSpec {
 		KeyAlgorithm: tlsmaterials.KeyAlgorithm(m.KeyAlgorithm.ValueString()),
 		Lifetime:     time.Duration(m.ValidityHours.ValueInt64()) * time.Hour, AuthorityLifetime: time.Duration(m.CAValidityHours.ValueInt64()) * time.Hour,
 		RenewBefore: time.Duration(m.EarlyRenewalHours.ValueInt64()) * time.Hour, Rotation: tlsmaterials.Rotation(m.CARotation.ValueString()),
-		SSLConfig: m.SSLConfig.ValueBool(), IgnoreMissing: m.OnMissing.ValueString() == "ignore",
+		IssuerVersion: objectInt64(m.Issuer, "private_key_wo_version").ValueInt64(), SSLConfig: m.SSLConfig.ValueBool(), IgnoreMissing: m.OnMissing.ValueString() == "ignore",
 	}
 }
 
@@ -113,15 +119,16 @@ func (m *tlsMaterialsModel) was() deploy.TLSSpec {
 
 // issuerAttribute is an attribute of issuer, null if there is none.
 func (m *tlsMaterialsModel) issuerAttribute(name string) types.String {
-	if s, ok := m.Issuer.Attributes()[name].(types.String); ok {
-		return s
-	}
-	return types.StringNull()
+	return objectString(m.Issuer, name)
 }
 
-// specWithIssuer is spec with the authority that the configuration gives. Its private key may be absent, or not known yet.
-func (m *tlsMaterialsModel) specWithIssuer(config *tlsMaterialsModel) (deploy.TLSSpec, error) {
+// specWithKeys is spec with the authority and the wrap key that the configuration gives. The authority's private key and
+// the wrap key may be absent, or not known yet.
+func (m *tlsMaterialsModel) specWithKeys(config *tlsMaterialsModel) (deploy.TLSSpec, error) {
 	spec := m.spec()
+	if err := m.readSeal(config, &spec); err != nil {
+		return spec, err
+	}
 	if config.Issuer.IsNull() {
 		return spec, nil
 	}
@@ -156,7 +163,7 @@ func (m *tlsMaterialsModel) record() (*tlsmaterials.Materials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read ca_certificate_pem: %w", err)
 	}
-	set := &tlsmaterials.Materials{SSLConfig: m.SSLConfig.ValueBool(), Trusted: authorities[1:], Rotation: tlsmaterials.Rotation(m.CARotation.ValueString())}
+	set := &tlsmaterials.Materials{SSLConfig: m.SSLConfig.ValueBool(), Sealed: m.sealed(), Trusted: authorities[1:], Rotation: tlsmaterials.Rotation(m.CARotation.ValueString())}
 	set.Authority.Certificate = authorities[0]
 	leaves := map[tlsmaterials.Place]string{tlsmaterials.ServerPlace: m.ServerCertificatePEM.ValueString()}
 	if !m.ClientCertificatePEM.IsNull() {
@@ -201,6 +208,7 @@ func (m *tlsMaterialsModel) setMaterials(set *tlsmaterials.Materials) {
 	m.NotAfter = types.StringValue(end.UTC().Format(time.RFC3339))
 	m.AdditionalClientCertificatesPEM = types.MapValueMust(types.StringType, further)
 	m.setProblems(nil)
+	m.setSealed(set.Sealed)
 	m.planFiles(func(string) bool { return false })
 }
 
@@ -223,6 +231,7 @@ func (m *tlsMaterialsModel) leaveOpen() {
 	setIfMissing(&m.EarlyRenewalHours, types.Int64Unknown(), m.EarlyRenewalHours.IsNull())
 	setIfMissing(&m.SSLConfig, types.BoolUnknown(), m.SSLConfig.IsNull())
 	m.AdditionalClientCertificatesPEM = types.MapUnknown(types.StringType)
+	m.leaveSealOpen()
 	m.ReadyForRenewal, m.Problems = types.BoolValue(false), stringList(nil)
 }
 
@@ -236,6 +245,7 @@ func (m *tlsMaterialsModel) keepComputed(old *tlsMaterialsModel, c *deploy.TLSCh
 	}
 	if !c.Issues(tlsmaterials.ServerPlace) {
 		m.ServerCertificatePEM, m.ServerCertificateSHA256 = old.ServerCertificatePEM, old.ServerCertificateSHA256
+		m.setSealed(c.Sealed)
 	}
 	switch {
 	case m.ClientName.IsNull():
@@ -267,11 +277,14 @@ func (m *tlsMaterialsModel) planFiles(changes func(file string) bool) {
 	}
 	set(&m.CACertificateFile, tlsmaterials.AuthorityCertificateFile, false, false)
 	set(&m.ServerCertificateFile, tlsmaterials.ServerCertificateFile, false, false)
-	set(&m.ServerKeyFile, tlsmaterials.ServerKeyFile, false, false)
+	open := m.EncryptedSSLConfig.IsUnknown()
+	sealed := !open && !m.EncryptedSSLConfigFile.IsNull()
+	set(&m.ServerKeyFile, tlsmaterials.ServerKeyFile, sealed, open)
 	set(&m.ClientCertificateFile, tlsmaterials.ClientCertificateFile, m.ClientName.IsNull(), m.ClientName.IsUnknown())
 	set(&m.ClientKeyFile, tlsmaterials.ClientKeyFile, m.ClientName.IsNull(), m.ClientName.IsUnknown())
-	noConfig := !m.SSLConfig.IsUnknown() && !m.SSLConfig.ValueBool()
-	set(&m.SSLConfigFile, tlsmaterials.SSLConfigFile, noConfig, m.SSLConfig.IsUnknown())
+	set(&m.EncryptedSSLConfigFile, tlsmaterials.SealedSSLConfigFile, !sealed && !open, open)
+	noConfig := sealed || !m.SSLConfig.IsUnknown() && !m.SSLConfig.ValueBool()
+	set(&m.SSLConfigFile, tlsmaterials.SSLConfigFile, noConfig, open || m.SSLConfig.IsUnknown())
 }
 
 // exists tells whether a file of a set is there before the set is created.

@@ -58,7 +58,7 @@ func (r *tlsMaterialsResource) Create(ctx context.Context, req resource.CreateRe
 }
 
 func (r *tlsMaterialsResource) create(m, config *tlsMaterialsModel) (*tlsmaterials.Materials, error) {
-	spec, err := m.specWithIssuer(config)
+	spec, err := m.specWithKeys(config)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (r *tlsMaterialsResource) update(m, old, planned, config *tlsMaterialsModel
 	if err != nil {
 		return nil, err
 	}
-	spec, err := m.specWithIssuer(config)
+	spec, err := m.specWithKeys(config)
 	if err != nil {
 		return nil, err
 	}

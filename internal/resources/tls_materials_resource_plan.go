@@ -48,8 +48,9 @@ func adoptTLSMaterials(dir string) (*tlsMaterialsModel, error) {
 		ValidityHours:     lifetimeHours(server.NotBefore, server.NotAfter),
 		CAValidityHours:   lifetimeHours(set.Authority.Certificate.NotBefore, set.Authority.Certificate.NotAfter),
 		EarlyRenewalHours: types.Int64Null(), CARotation: types.StringValue(tlsRotations.byDefault()), Issuer: types.ObjectNull(tlsIssuerTypes),
-		SSLConfig: types.BoolValue(set.SSLConfig),
-		OnDestroy: types.StringValue(tlsOnDestroy.byDefault()), OnMissing: types.StringValue(tlsOnMissing.byDefault()),
+		EncryptedSSLConfig: types.ObjectNull(tlsSealTypes),
+		SSLConfig:          types.BoolValue(set.SSLConfig),
+		OnDestroy:          types.StringValue(tlsOnDestroy.byDefault()), OnMissing: types.StringValue(tlsOnMissing.byDefault()),
 		AdditionalClientNames: types.SetNull(types.StringType),
 	}
 	var further []attr.Value
@@ -86,7 +87,7 @@ func (r *tlsMaterialsResource) ValidateConfig(ctx context.Context, req resource.
 		return
 	}
 	m.fillDefaults()
-	spec, err := m.specWithIssuer(&m)
+	spec, err := m.specWithKeys(&m)
 	if err == nil {
 		err = spec.ValidateTogether()
 	}
@@ -97,8 +98,9 @@ func (r *tlsMaterialsResource) ValidateConfig(ctx context.Context, req resource.
 
 // wishesKnown tells whether the arguments that decide about certificates are known, but for a private key.
 func (m *tlsMaterialsModel) wishesKnown(ctx context.Context) bool {
-	return !m.Issuer.IsUnknown() && fullyKnown(ctx, m.Directory, m.ServerNames, m.ClientName, m.AdditionalClientNames, m.KeyAlgorithm,
-		m.ValidityHours, m.CAValidityHours, m.CARotation, m.OnMissing, m.issuerAttribute("certificate_pem"))
+	return !m.Issuer.IsUnknown() && !m.EncryptedSSLConfig.IsUnknown() && fullyKnown(ctx, m.Directory, m.ServerNames, m.ClientName, m.AdditionalClientNames, m.KeyAlgorithm,
+		m.ValidityHours, m.CAValidityHours, m.CARotation, m.OnMissing, m.issuerAttribute("certificate_pem"), objectInt64(m.Issuer, "private_key_wo_version"),
+		objectString(m.EncryptedSSLConfig, "enclave_path"), objectInt64(m.EncryptedSSLConfig, "format"))
 }
 
 // ModifyPlan finds out which certificates have to be issued, and leaves open
@@ -145,7 +147,7 @@ func (m *tlsMaterialsModel) validateNew(ctx context.Context, config *tlsMaterial
 	if !m.wishesKnown(ctx) {
 		return nil
 	}
-	spec, err := m.specWithIssuer(config)
+	spec, err := m.specWithKeys(config)
 	if err != nil {
 		return err
 	}
@@ -156,8 +158,11 @@ func (m *tlsMaterialsModel) validateNew(ctx context.Context, config *tlsMaterial
 }
 
 func (r *tlsMaterialsResource) planUpdate(ctx context.Context, m, old, config *tlsMaterialsModel) error {
-	spec, err := m.specWithIssuer(config)
+	spec, err := m.specWithKeys(config)
 	if err != nil {
+		return err
+	}
+	if err := m.checkSealVersion(old, spec); err != nil {
 		return err
 	}
 	record, err := old.record()

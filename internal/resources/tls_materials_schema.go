@@ -59,7 +59,9 @@ func (r *tlsMaterialsResource) Schema(_ context.Context, _ resource.SchemaReques
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A private certificate authority, certificates for a server and its clients, and TensorFlow Serving's `ssl.cfg`, " +
 			"in the layout of the tutorial's `ssl_configure`. The certificates are in the state; the private keys are in files that only their owner may read, and nowhere else. " +
-			"TensorFlow Serving reads `ssl.cfg` once: a renewed certificate takes effect when it is started again.",
+			"With `encrypted_ssl_config` the server's is in an encrypted file alone.\n\n" +
+			"An apply renews certificates in their last `early_renewal_hours`. TensorFlow Serving reads `ssl.cfg` once, when it starts: bring the new file to it and start it again " +
+			"before the present certificate ends. A certificate is revoked by letting it end, so keep `validity_period_hours` short where that matters; there are no revocation lists.",
 		Attributes: map[string]schema.Attribute{
 			// Required.
 			"directory": schema.StringAttribute{
@@ -114,8 +116,12 @@ func (r *tlsMaterialsResource) Schema(_ context.Context, _ resource.SchemaReques
 						Optional:            true, Validators: []validator.String{filePath{}, stringvalidator.ConflictsWith(path.MatchRelative().AtParent().AtName("private_key_wo"))},
 					},
 					"private_key_wo": schema.StringAttribute{
-						MarkdownDescription: "The authority's private key in PEM, from an ephemeral value. It is in no state and no plan. There is no version to change with it: the key is used when a certificate is issued, and for nothing else.",
+						MarkdownDescription: "The authority's private key in PEM, from an ephemeral value. It is in no state and no plan, and it is used when a certificate is issued, and for nothing else.",
 						Optional:            true, WriteOnly: true, Sensitive: true,
+					},
+					"private_key_wo_version": schema.Int64Attribute{
+						MarkdownDescription: "Number of `private_key_wo`. It need not be given: another key comes with another `certificate_pem`. Changing it has all certificates issued again with the key.",
+						Optional:            true, Validators: []validator.Int64{int64validator.AlsoRequires(sibling("private_key_wo"))},
 					},
 				},
 			},
@@ -127,6 +133,7 @@ func (r *tlsMaterialsResource) Schema(_ context.Context, _ resource.SchemaReques
 				MarkdownDescription: "Whether to write `ssl.cfg`. Default: `true` if there is a client. A key server needs none; TensorFlow Serving with one-way TLS does.",
 				Optional:            true, Computed: true,
 			},
+			"encrypted_ssl_config": encryptedSSLConfigAttribute(),
 			"on_destroy": schema.StringAttribute{
 				MarkdownDescription: "What destroying the resource does: " + tlsOnDestroy.markdown(),
 				Optional:            true, Computed: true, Default: stringdefault.StaticString(tlsOnDestroy.byDefault()), Validators: []validator.String{tlsOnDestroy},
@@ -137,20 +144,24 @@ func (r *tlsMaterialsResource) Schema(_ context.Context, _ resource.SchemaReques
 				Optional: true, Computed: true, Default: stringdefault.StaticString(tlsOnMissing.byDefault()), Validators: []validator.String{tlsOnMissing},
 			},
 			// Computed: files.
-			"ca_certificate_file":     file("ca_cert.pem", ", which clients have to trust."),
-			"server_certificate_file": file("server/cert.pem", "."),
-			"server_key_file":         file("server/key.pem", "."),
-			"client_certificate_file": file("client/cert.pem", "; null without `client_name`."),
-			"client_key_file":         file("client/key.pem", "; null without `client_name`."),
-			"ssl_config_file":         file("ssl.cfg", "; null without `ssl_config`. It contains the server's private key: encrypt it with `cc_encrypted_file`."),
+			"ca_certificate_file":       file("ca_cert.pem", ", which clients have to trust."),
+			"server_certificate_file":   file("server/cert.pem", "."),
+			"server_key_file":           file("server/key.pem", "; null with `encrypted_ssl_config`."),
+			"client_certificate_file":   file("client/cert.pem", "; null without `client_name`."),
+			"client_key_file":           file("client/key.pem", "; null without `client_name`."),
+			"ssl_config_file":           file("ssl.cfg", "; null without `ssl_config` and with `encrypted_ssl_config`. It contains the server's private key: encrypt it with `cc_encrypted_file`."),
+			"encrypted_ssl_config_file": file("ssl.cfg.pf", "; null without `encrypted_ssl_config`. It goes to the machine of the enclave as it is."),
 			// Computed: contents that are public.
-			"ca_certificate_pem":        computed("Certificates of the trusted authorities, in PEM; the first has issued the others' certificates."),
-			"server_certificate_pem":    computed("The server's certificate in PEM."),
-			"client_certificate_pem":    computed("The client's certificate in PEM; null without `client_name`."),
-			"ca_certificate_sha256":     computed("SHA-256 of the authority's certificate, 64 hex digits."),
-			"server_certificate_sha256": computed("SHA-256 of the server's certificate, 64 hex digits."),
-			"ca_not_after":              computed("When the authority ends (RFC 3339)."),
-			"not_after":                 computed("When the first of the certificates ends (RFC 3339)."),
+			"encrypted_ssl_config_header_sha256": computed("SHA-256 of the first node of `ssl.cfg.pf`, which vouches for all others."),
+			"encrypted_ssl_config_size":          schema.Int64Attribute{MarkdownDescription: "Size of `ssl.cfg.pf` in bytes.", Computed: true},
+			"encrypted_ssl_config_key_id":        computed("Fingerprint of the wrap key of `ssl.cfg.pf`, as `cc_wrap_key` and `ccctl wrap-key fingerprint` give it."),
+			"ca_certificate_pem":                 computed("Certificates of the trusted authorities, in PEM; the first has issued the others' certificates."),
+			"server_certificate_pem":             computed("The server's certificate in PEM."),
+			"client_certificate_pem":             computed("The client's certificate in PEM; null without `client_name`."),
+			"ca_certificate_sha256":              computed("SHA-256 of the authority's certificate, 64 hex digits."),
+			"server_certificate_sha256":          computed("SHA-256 of the server's certificate, 64 hex digits."),
+			"ca_not_after":                       computed("When the authority ends (RFC 3339)."),
+			"not_after":                          computed("When the first of the certificates ends (RFC 3339)."),
 			"additional_client_certificates_pem": schema.MapAttribute{
 				MarkdownDescription: "Certificates of the further clients in PEM, by name.", Computed: true, ElementType: types.StringType,
 			},
