@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -190,19 +191,66 @@ func (w *workspace) places() map[string][]byte {
 // with lines, such as PEM, is searched line by line too: JSON and logs break
 // the lines up.
 func findSecret(text, secret []byte) string {
-	for form, s := range secretForms(secret) {
+	for form, s := range secretFormsAndLines(secret) {
 		if bytes.Contains(text, []byte(s)) {
 			return form
 		}
 	}
-	if lines := strings.Split(string(secret), "\n"); len(lines) > 1 {
-		for i, line := range lines {
-			if len(line) >= 16 && !strings.HasPrefix(line, "-----") && bytes.Contains(text, []byte(line)) {
-				return fmt.Sprintf("line %d", i+1)
+	return ""
+}
+
+// secretSearch looks for many secrets at once, in the forms of [findSecret]: a
+// log of many megabytes is read once and not thousands of times.
+type secretSearch struct {
+	begins [1 << 18]uint64 // a bit for each three bytes with which a form begins
+	forms  map[[3]byte][]wantedForm
+}
+
+type wantedForm struct{ name, form, text string }
+
+func newSecretSearch(secrets map[string][]byte) *secretSearch {
+	s := &secretSearch{forms: map[[3]byte][]wantedForm{}}
+	for name, secret := range secrets {
+		for form, text := range secretFormsAndLines(secret) {
+			at := [3]byte([]byte(text[:3]))
+			s.forms[at] = append(s.forms[at], wantedForm{name, form, text})
+			n := uint32(at[0])<<16 | uint32(at[1])<<8 | uint32(at[2])
+			s.begins[n>>6] |= 1 << (n & 63)
+		}
+	}
+	return s
+}
+
+// find lists what it finds in a text: "NAME, as FORM".
+func (s *secretSearch) find(text []byte) []string {
+	found := map[string]bool{}
+	n := uint32(0)
+	for i, b := range text {
+		n = (n<<8 | uint32(b)) & 0xffffff
+		if i < 2 || s.begins[n>>6]&(1<<(n&63)) == 0 {
+			continue
+		}
+		for _, f := range s.forms[[3]byte(text[i-2:])] {
+			if bytes.HasPrefix(text[i-2:], []byte(f.text)) {
+				found[f.name+", as "+f.form] = true
 			}
 		}
 	}
-	return ""
+	return slices.Sorted(maps.Keys(found))
+}
+
+// secretFormsAndLines are the forms of a secret, and the lines of one that has
+// several.
+func secretFormsAndLines(secret []byte) map[string]string {
+	forms := secretForms(secret)
+	if lines := strings.Split(string(secret), "\n"); len(lines) > 1 {
+		for i, line := range lines {
+			if len(line) >= 16 && !strings.HasPrefix(line, "-----") {
+				forms[fmt.Sprintf("line %d", i+1)] = line
+			}
+		}
+	}
+	return forms
 }
 
 func secretForms(secret []byte) map[string]string {
@@ -236,6 +284,9 @@ func secretForms(secret []byte) map[string]string {
 		to := len(padded) * 8 / 6
 		forms[fmt.Sprintf("base64 at %d", shift)] = base64.StdEncoding.EncodeToString(padded)[from:to]
 		forms[fmt.Sprintf("base64url at %d", shift)] = base64.URLEncoding.EncodeToString(padded)[from:to]
+		padded = append(make([]byte, shift), reversed...)
+		forms[fmt.Sprintf("reversed base64 at %d", shift)] = base64.StdEncoding.EncodeToString(padded)[from:to]
+		forms[fmt.Sprintf("reversed base64url at %d", shift)] = base64.URLEncoding.EncodeToString(padded)[from:to]
 	}
 	return forms
 }
@@ -244,6 +295,8 @@ func secretForms(secret []byte) map[string]string {
 func TestFindSecret(t *testing.T) {
 	t.Parallel()
 	secret := []byte("\x00\x8f\xfe~7#\"\x1b0123\xff\xfb\xc0k")
+	backwards := slices.Clone(secret)
+	slices.Reverse(backwards)
 	if form := findSecret(bytes.Repeat([]byte("nothing to see 0123"), 100), secret); form != "" {
 		t.Errorf("found as %s where it is not", form)
 	}
@@ -251,11 +304,22 @@ func TestFindSecret(t *testing.T) {
 		"raw": "x" + string(secret) + "y", "hex": hex.EncodeToString(secret), "HEX": fmt.Sprintf("%X", secret),
 		"printed": fmt.Sprintf("key is %v.", secret), "Go": fmt.Sprintf("%#v", secret), "quoted": fmt.Sprintf("%q", secret),
 		"JSON": strings.ReplaceAll(fmt.Sprintf("%d", secret), " ", ","), "URL": url.Values{"k": {string(secret)}}.Encode(),
-		"signed": url.QueryEscape("Password=" + strings.ReplaceAll(url.QueryEscape(string(secret)), "+", "%20")),
+		"signed":   url.QueryEscape("Password=" + strings.ReplaceAll(url.QueryEscape(string(secret)), "+", "%20")),
+		"reversed": string(backwards), "reversed hex": hex.EncodeToString(backwards), "reversed base64": base64.StdEncoding.EncodeToString(backwards),
+		"reversed base64url": base64.URLEncoding.EncodeToString(append([]byte("x"), backwards...)),
 	} {
 		if findSecret([]byte(text), secret) == "" {
 			t.Errorf("not found as %s", form)
 		}
+	}
+	search := newSecretSearch(map[string][]byte{"a": secret, "b": []byte("another secret 42")})
+	for form, text := range secretForms(secret) {
+		if found := search.find([]byte("before " + text + " after")); !slices.Contains(found, "a, as "+form) {
+			t.Errorf("the search for many does not find %s: %v", form, found)
+		}
+	}
+	if found := search.find([]byte(strings.Repeat("nothing to see 0123", 100))); len(found) > 0 {
+		t.Errorf("the search for many finds %v", found)
 	}
 	for before := range 4 {
 		for after := range 4 {

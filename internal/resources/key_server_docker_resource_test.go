@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -255,33 +254,6 @@ func TestKeyServerOnAnotherMachine(t *testing.T) {
 		t.Errorf("the directory is left: %v", err)
 	}
 	mustBeGone(t, w.path("wrap-key"))
-}
-
-// TestKeyServerOnAnotherMachineCanary looks for keys in what Terraform keeps
-// and in what Docker and other users of the machine can see.
-func TestKeyServerOnAnotherMachineCanary(t *testing.T) {
-	w := newRemoteWorld(t)
-	c := canary{
-		Config: w.config(), Planted: w.server(),
-		Secrets: func(t *testing.T, _ string) map[string][]byte {
-			return map[string][]byte{"wrap key": mustRead(t, w.path("wrap-key")), "SSH key": mustRead(t, w.ssh.KeyFile)}
-		},
-		Places: func(t *testing.T, _ string) map[string][]byte {
-			pid, err := strconv.Atoi(w.docker("inspect", "-f", "{{.State.Pid}}", w.name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			places := processPlaces(t, pid)
-			if places == nil {
-				places = map[string][]byte{}
-			}
-			places["container"] = []byte(w.docker("inspect", w.name))
-			places["log"] = []byte(w.docker("logs", w.name))
-			places["configuration"] = mustRead(t, filepath.Join(w.server(), "config", "config.yaml"))
-			return places
-		},
-	}
-	c.hunt(t)
 }
 
 func (w *remoteWorld) with(change func()) string {
