@@ -150,9 +150,9 @@ func (c *complete) useEnvironment(environment, place string) {
 		}}
 	}
 	world := map[string]any{
-		"network":      map[string]string{"vpc_id": c.cloud.vpc, "vswitch_id": c.cloud.vswitch, "key_name": "ops"},
-		"key_server":   server,
-		"serving_host": map[string]any{"ssh": map[string]any{"address": c.serving.Address, "host_keys": []string{c.serving.HostKey}, "private_key_file": c.client.KeyFile}},
+		"network":           map[string]string{"vpc_id": c.cloud.vpc, "vswitch_id": c.cloud.vswitch, "key_name": "ops"},
+		"key_server":        server,
+		"serving_host":      map[string]any{"ssh": map[string]any{"address": c.serving.Address, "host_keys": []string{c.serving.HostKey}, "private_key_file": c.client.KeyFile}},
 		"serving_directory": c.path("sgx/serving"), "attestation_names": []string{"localhost"},
 		"collateral": map[string]string{"bundle": c.path("collateral.json")}, "allow_trusted_root": c.path("root.pem"),
 		"enclave": map[string]any{"mr_enclave": []any{c.vars["mr_enclave"]}, "mr_signer": []any{c.vars["mr_signer"]}},

@@ -126,7 +126,7 @@ variable "key_server" {
   }
 
   validation {
-    condition     = var.key_server.host != null || try(var.client.key_name, null) != null
+    condition     = var.key_server.host != null || var.client == null || try(var.client.key_name, null) != null
     error_message = "Terraform logs in to the client machine to start the key server there: name a key pair in client.key_name."
   }
 
@@ -189,7 +189,7 @@ variable "allow_trusted_root" {
 # Machines.
 
 variable "client" {
-  description = "The client machine on Alibaba Cloud, as module `client` has it: ids of the vSwitch and its VPC, and a key pair. Null: none is made."
+  description = "The client machine on Alibaba Cloud, as module `client` has it: ids of the vSwitch and its VPC, and a key pair. Write the object out, whose ids may be known after apply only: a plan must know whether there is one. Null: none is made."
   type = object({
     vswitch_id                 = string
     vpc_id                     = optional(string)

@@ -52,7 +52,12 @@ run "own_machine" {
 
   variables {
     host = {
-      ssh = { address = "127.0.0.1:1", user = "ops", host_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKHEChAdjzCkzIqwt0N1S3f0f1bFGbGFIGlmrTDR5dI0"] }
+      ssh = {
+        address   = "127.0.0.1:1"
+        user      = "ops"
+        host_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFXvORlmqUjljhB9c2vjHG9/WUkymQtpua6NJPnscOyq"]
+        jump      = { address = "127.0.0.1:2", known_hosts = "known_hosts" }
+      }
     }
     runtime                 = "docker"
     directory               = "/var/lib/cc-key-server"
@@ -64,6 +69,11 @@ run "own_machine" {
   assert {
     condition     = cc_key_server.attestation.restart_policy == "no" && cc_key_server.attestation.host.ssh.sudo
     error_message = "A server without keys on disk would be started again without them, or its user does not become root."
+  }
+
+  assert {
+    condition     = output.status_arguments.host.ssh.jump.address == "127.0.0.1:2" && output.status_arguments.container_name == "cc-key-server" && output.status_arguments.directory == null
+    error_message = "A check would look for the server elsewhere: ${jsonencode(output.status_arguments)}."
   }
 
   assert {
