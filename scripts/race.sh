@@ -10,4 +10,4 @@ if ! command -v "${CC:-cc}" >/dev/null 2>&1; then
 	echo "race: skipped: the race detector needs a C compiler, and ${CC:-cc} is not on PATH"
 	exit 0
 fi
-CGO_ENABLED=1 exec go test -race -timeout=20m "$@"
+CGO_ENABLED=1 exec go test -race -vet=off -ldflags=-w -timeout=20m "$@"

@@ -150,7 +150,7 @@ var table = map[string]rule{
 	"internal/archtest":          {},
 	"internal/doccheck":          {},
 	"internal/testshared":        {},
-	"internal/testfault":         {},
+	"internal/testfault":         {ours: []string{"internal/testshared"}},
 	"internal/serving/graphtest": {thirdParty: []string{"google.golang.org/protobuf"}},
 	"internal/testhost": {
 		ours:       []string{"internal/testshared"},

@@ -12,9 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 )
 
 // Components of the product that a row is about.
@@ -41,16 +42,7 @@ const columns = 7
 // Guide returns the path of the guide's source.
 func Guide(tb testing.TB) string {
 	tb.Helper()
-	return filepath.Join(root(tb), "templates", "guides", "fault-day.md")
-}
-
-func root(tb testing.TB) string {
-	tb.Helper()
-	_, self, _, ok := runtime.Caller(0)
-	if !ok {
-		tb.Fatal("the location of package testfault is unknown")
-	}
-	return filepath.Join(filepath.Dir(self), "..", "..")
+	return filepath.Join(testshared.Root(tb), "templates", "guides", "fault-day.md")
 }
 
 // Read returns all rows.

@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 )
 
 // sources are the texts of all test files of the repository.
 func sources(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(testshared.Root(t), func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
