@@ -2,9 +2,10 @@ package doccheck
 
 // Why commands are not run by a session.
 const (
-	builds  = "the tests build the same programs with go build"
-	isCI    = "continuous integration runs it"
-	inCloud = "it makes machines on Alibaba Cloud; TestEndToEnd of internal/resources applies the same files to a simulated one"
+	builds   = "the tests build the same programs with go build"
+	isCI     = "continuous integration runs it"
+	aCluster = "it needs a cluster; deploy/charttest renders the chart with the values of the guide by the code of Helm itself"
+	inCloud  = "it makes machines on Alibaba Cloud; TestEndToEnd of internal/resources applies the same files to a simulated one"
 )
 
 // notRun lists the commands of the documentation that no session runs.
@@ -27,6 +28,12 @@ var notRun = []exemption{
 	{"docs/guides/getting-started.md", "make demo", isCI},
 	{"docs/guides/getting-started.md", "make build", builds},
 	{"docs/guides/getting-started.md", "kill %1", "a script has no jobs: the session ends the service by its name"},
+	{"docs/guides/kubernetes.md", "kubectl create namespace confidential", aCluster},
+	{"docs/guides/kubernetes.md", "kubectl -n confidential create secret generic resnet50-wrap-key --from-file=wrap-key=wrap-key", aCluster},
+	{"docs/guides/kubernetes.md", "kubectl -n confidential create secret tls keys-example-com-tls --cert=attestation/server/cert.pem --key=attestation/server/key.pem", aCluster},
+	{"docs/guides/kubernetes.md", "helm upgrade --install keys deploy/cc-keyserver --namespace confidential --values values.yaml", aCluster},
+	{"docs/guides/kubernetes.md", "kubectl -n confidential rollout status deployment/keys-cc-keyserver", aCluster},
+	{"docs/guides/secrets-and-state.md", "ccctl wrap-key seal -w wrap-key --kms-key alias/models --context model=resnet50 -o wrap-key.kms", "it needs a key service; the script wrap_key_seal of cmd/ccctl seals with a simulated one"},
 	{"docs/guides/secrets-and-state.md", "ccctl wrap-key fingerprint vault:kv:secret/models/resnet50", "it needs a Vault; the tests of internal/keysource/vaultkey open references against OpenBao"},
 }
 

@@ -2,9 +2,14 @@ package doccheck
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -35,6 +40,7 @@ import (
 //	                         writes the certificate that an enclave of a simulated platform shows a key server
 //	named-enclave PLATFORM CA NAME FILE
 //	                         an enclave looks for its server by a name that is in no DNS, finds SERVER there, and writes its key
+//	script-certificates DIR  makes what generate_twoway_ssl_config.sh leaves
 //	server STATEFILE         waits for a key server and puts its address into SERVER
 func TestSessions(t *testing.T) {
 	t.Parallel()
@@ -73,6 +79,7 @@ func TestSessions(t *testing.T) {
 				env.Setenv(name, os.Getenv(name))
 			}
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("TF_CLI_ARGS", "-no-color")
 			env.Setenv("ENCLAVE", mrEnclave)
 			return nil
 		},
@@ -85,6 +92,8 @@ func TestSessions(t *testing.T) {
 
 			"client-certificate": cmdClientCertificate,
 			"named-enclave":      cmdNamedEnclave,
+
+			"script-certificates": cmdScriptCertificates,
 		},
 	})
 }
@@ -254,4 +263,41 @@ func cmdNamedEnclave(ts *testscript.TestScript, neg bool, args []string) {
 	key, err := delivery.Key()
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[3]), key[:], 0o600))
+}
+
+// cmdScriptCertificates makes certificates with the faults of the tutorial's: a common name alone, no usage, one serial number, and
+// an authority that ends before them.
+func cmdScriptCertificates(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: script-certificates DIR")
+	}
+	now := time.Now()
+	write := func(name string, block *pem.Block) {
+		file := filepath.Join(ts.MkAbs(args[0]), filepath.FromSlash(name))
+		ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
+		ts.Check(os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
+	}
+	issue := func(prefix, name string, serial int64, days int, issuer *x509.Certificate, by *rsa.PrivateKey) (*x509.Certificate, *rsa.PrivateKey) {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		ts.Check(err)
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Minute), NotAfter: now.AddDate(0, 0, days),
+			IsCA: issuer == nil, BasicConstraintsValid: issuer == nil,
+		}
+		if issuer == nil {
+			issuer, by = template, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), by)
+		ts.Check(err)
+		cert, err := x509.ParseCertificate(der)
+		ts.Check(err)
+		private, err := x509.MarshalPKCS8PrivateKey(key)
+		ts.Check(err)
+		write(prefix+"cert.pem", &pem.Block{Type: "CERTIFICATE", Bytes: der})
+		write(prefix+"key.pem", &pem.Block{Type: "PRIVATE KEY", Bytes: private})
+		return cert, key
+	}
+	ca, caKey := issue("ca_", "ca", 7, 356, nil, nil)
+	issue("server/", "grpc.tf-serving.service.com", 1, 365, ca, caKey)
+	issue("client/", "client.tf-serving.service.com", 1, 365, ca, caKey)
 }
