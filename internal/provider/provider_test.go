@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	cc "github.com/ccctl/terraform-provider-cc/internal/provider"
 	"github.com/ccctl/terraform-provider-cc/internal/resources"
@@ -70,13 +71,45 @@ func described(t *testing.T, at string, attributes []*tfprotov6.SchemaAttribute)
 // TestNoSecretIsStored fails for an argument that takes a secret and is not
 // write-only: sensitive values are stored in clear.
 func TestNoSecretIsStored(t *testing.T) {
+	twins := 0
 	for name, s := range schemas(t).ResourceSchemas {
-		for _, a := range s.Block.Attributes {
-			if a.Sensitive && !a.WriteOnly {
-				t.Errorf("%s.%s is sensitive and in the state", name, a.Name)
-			}
+		twins += notStored(t, name, s.Block.Attributes)
+		if len(s.Block.BlockTypes) > 0 {
+			t.Errorf("%s has blocks, which this test does not look into", name)
 		}
 	}
+	if twins < 8 {
+		t.Errorf("only %d write-only arguments are found", twins)
+	}
+}
+
+// notStored also wants a version beside each write-only argument, whose change Terraform would not notice, and counts
+// them.
+func notStored(t *testing.T, at string, attributes []*tfprotov6.SchemaAttribute) int {
+	t.Helper()
+	twins := 0
+	for _, a := range attributes {
+		name := at + "." + a.Name
+		if a.Sensitive && !a.WriteOnly {
+			t.Errorf("%s is sensitive and in the state", name)
+		}
+		if a.WriteOnly {
+			twins++
+			if !a.Sensitive || !strings.HasSuffix(a.Name, "_wo") {
+				t.Errorf("%s is write-only, and not sensitive or not named so", name)
+			}
+			version := func(b *tfprotov6.SchemaAttribute) bool {
+				return b.Name == a.Name+"_version" && b.Type.Is(tftypes.Number) && b.Optional && !b.Computed
+			}
+			if !slices.ContainsFunc(attributes, version) {
+				t.Errorf("%s has no %s_version beside it", name, a.Name)
+			}
+		}
+		if a.NestedType != nil {
+			twins += notStored(t, name, a.NestedType.Attributes)
+		}
+	}
+	return twins
 }
 
 // TestEveryResourceIsComplete looks for what a resource comes with: an example,

@@ -1,8 +1,11 @@
 package resources_test
 
 import (
+	"crypto/md5"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -15,8 +18,11 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
 	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
 
+	"github.com/ccctl/terraform-provider-cc/internal/deploy"
 	"github.com/ccctl/terraform-provider-cc/internal/serving/tlsmaterials"
+	"github.com/ccctl/terraform-provider-cc/internal/sgxcrypto/protectedfile"
 )
 
 func output(expression string) string {
@@ -124,17 +130,64 @@ func TestSSLConfigFunctionRejects(t *testing.T) {
 	})
 }
 
-// TestFunctionsTakeEphemeralValues: what comes of an ephemeral key must not be kept, and Terraform sees to it.
-func TestFunctionsTakeEphemeralValues(t *testing.T) {
+// TestFunctionsOfEphemeralValues gives every function an ephemeral value and its result to a write-only argument: the
+// digest of each result is the wrap key of a file, which then has to open under it. State and plan have neither.
+func TestFunctionsOfEphemeralValues(t *testing.T) {
 	t.Parallel()
-	_, _, certificate, ca := tlsParts(t)
-	config := fmt.Sprintf(`
-variable "key" {
-  type      = string
-  ephemeral = true
-  default   = "x"
+	m, key, certificate, ca := tlsParts(t)
+	config, err := m.MarshalSSLConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, f := newQuoteFixture(t, nil), newEFile(t)
+	f.make(protectedfile.FormatV1, true)
+	header, err := deploy.InspectEncryptedFile(f.dst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mrenclave := make([]byte, 32)
+	mrenclave[0] = 0xab
+	inputs := map[string][]byte{
+		"sigstruct": mustRead(t, sigstructFile(t, "v19_release.sig", nil)), "quote": mustRead(t, q.path("quote.bin")), "file": mustRead(t, f.dst), "key": mustRead(t, strings.Trim(strings.TrimPrefix(key, "file("), `")`)),
+	}
+	functions := map[string]struct{ call, want string }{
+		"mrenclave":  {"provider::cc::mrenclave(var.sigstruct)", releaseMRENCLAVE},
+		"mrsigner":   {"provider::cc::mrsigner(var.sigstruct)", vectorsMRSIGNER},
+		"quote_info": {"provider::cc::quote_info(var.quote).mr_enclave", hex.EncodeToString(mrenclave)},
+		"pf_info":    {"provider::cc::pf_info(var.file).header_sha256", hex.EncodeToString(header.Digest[:])},
+		"ssl_config": {fmt.Sprintf("provider::cc::ssl_config(base64decode(var.key), %s, %s)", certificate, ca), string(config)},
+	}
+	var text strings.Builder
+	for name, value := range inputs {
+		fmt.Fprintf(&text, "variable %q {\n  type      = string\n  ephemeral = true\n  default   = %q\n}\n", name, base64.StdEncoding.EncodeToString(value))
+	}
+	for name, f := range functions {
+		fmt.Fprintf(&text, `
+resource "cc_encrypted_file" %[1]q {
+  source              = %[2]s
+  destination         = %[3]s
+  enclave_path        = %[1]q
+  wrap_key_wo         = md5(%[4]s)
+  wrap_key_wo_version = 1
 }
-output "o" { value = provider::cc::ssl_config(var.key, %s, %s) }
-`, certificate, ca)
-	accept(t, resource.TestStep{Config: config, PlanOnly: true, ExpectError: says("Error: Ephemeral value not allowed")})
+`, name, quote(q.path("quote.bin")), quote(q.path(name+".pf")), f.call)
+	}
+	accept(t,
+		resource.TestStep{Config: text.String(), Check: func(s *terraform.State) error {
+			for name, f := range functions {
+				key := protectedfile.Key(md5.Sum([]byte(f.want)))
+				if _, err := deploy.OpenFile(q.path(name+".pf"), key, protectedfile.ReaderOptions{Path: name}); err != nil {
+					t.Errorf("%s has another value: %v", name, err)
+				}
+				if form := findSecret([]byte(s.String()), key[:]); form != "" {
+					t.Errorf("what came of %s is in the state, as %s", name, form)
+				}
+			}
+			return nil
+		}},
+		resource.TestStep{Config: text.String(), ConfigPlanChecks: emptyPlan()},
+	)
+	// What would keep the result is refused by Terraform itself.
+	text.WriteString("output \"o\" { value = " + functions["ssl_config"].call + " }\n")
+	rejects(t, []rejection{{"output", text.String(), "Error: Ephemeral value not allowed"}})
 }

@@ -503,7 +503,7 @@ func TestTLSMaterialsIssuerWriteOnly(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	certificate, _, key := issuerFiles(t, "Company CA")
-	config := func(name string) string {
+	config := func(name, version string) string {
 		return fmt.Sprintf(`
 variable "ca_key" {
   type      = string
@@ -511,16 +511,26 @@ variable "ca_key" {
   default   = %s
 }
 `, quote(string(key))) + tlsArguments("directory = "+quote(dir), "server_names = ["+quote(name)+"]",
-			"issuer = { certificate_pem = "+certificate+", private_key_wo = var.ca_key }")
+			"issuer = { certificate_pem = "+certificate+", private_key_wo = var.ca_key"+version+" }")
+	}
+	var before remembered
+	issuedAgain := func(again bool) func(*terraform.State) error {
+		return func(*terraform.State) error {
+			soundTLSWith(t, dir)
+			before.expect(t, again)
+			before = remember(t, dir, "server/cert.pem")
+			return nil
+		}
 	}
 	null := statecheck.ExpectKnownValue(tlsAddr, tlsAttribute("issuer").AtMapKey("private_key_wo"), knownvalue.Null())
 	accept(t,
-		resource.TestStep{Config: config("a.example.com"), ConfigStateChecks: []statecheck.StateCheck{null}},
-		resource.TestStep{Config: config("a.example.com"), ConfigPlanChecks: emptyPlan()},
-		resource.TestStep{Config: config("b.example.com"), ConfigStateChecks: []statecheck.StateCheck{null}, Check: func(*terraform.State) error {
-			soundTLSWith(t, dir)
-			return nil
-		}},
+		resource.TestStep{Config: config("a.example.com", ""), ConfigStateChecks: []statecheck.StateCheck{null}},
+		resource.TestStep{Config: config("a.example.com", ""), ConfigPlanChecks: emptyPlan()},
+		resource.TestStep{Config: config("b.example.com", ", private_key_wo_version = 1"), ConfigStateChecks: []statecheck.StateCheck{null}, Check: issuedAgain(true)},
+		resource.TestStep{Config: config("b.example.com", ", private_key_wo_version = 1"), ConfigPlanChecks: emptyPlan()},
+		resource.TestStep{Config: config("b.example.com", ", private_key_wo_version = 2"), ConfigStateChecks: []statecheck.StateCheck{null}, Check: issuedAgain(true),
+			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectUnknownValue(tlsAddr, tlsAttribute("server_certificate_pem"))}}},
+		resource.TestStep{Config: config("b.example.com", ", private_key_wo_version = 2"), ConfigPlanChecks: emptyPlan(), Check: issuedAgain(false)},
 	)
 }
 
