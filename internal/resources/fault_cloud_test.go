@@ -3,7 +3,13 @@ package resources_test
 import (
 	"net/http"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+
+	"github.com/ccctl/terraform-provider-cc/internal/provider"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/ecssim"
 	"github.com/ccctl/terraform-provider-cc/internal/testfault"
 )
@@ -85,4 +91,66 @@ func TestFaultCloudDown(t *testing.T) {
 	if o := p.apply(m.kind, p.null(m.kind), config(p)); o.errors != "" || c.total(m.list) != 1 {
 		t.Errorf("afterwards: %d groups, %s", c.total(m.list), o.errors)
 	}
+}
+
+// failing applies a configuration that must fail and returns what is said.
+func failing(t *testing.T, config string, options ...provider.Option) string {
+	t.Helper()
+	said := ""
+	resource.UnitTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){
+			"cc": providerserver.NewProtocol6WithError(provider.New("test", options...)()),
+		},
+		ErrorCheck: func(err error) error {
+			said = err.Error()
+			return nil
+		},
+		Steps: []resource.TestStep{{Config: config}},
+	})
+	return said
+}
+
+// TestFaultCloudSlow: an API that lets one wait longer than the resource's timeouts allow, for one reason or another.
+func TestFaultCloudSlow(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fault string
+		do    ecssim.Fault
+	}{
+		{"ECS API throttles", ecssim.Throttled("CreateSecurityGroup", -1)},
+		{"ECS API slow", ecssim.Fault{Action: "DescribeSecurityGroups", Times: -1, Delay: 5 * time.Second}},
+	} {
+		c := newCloud(t, ecssim.Options{})
+		c.sim.Inject(tt.do)
+		testfault.Expect(t, tt.fault, testfault.Provider, failing(t, c.groupConfig(`timeouts = { create = "400ms" }`), provider.WithPace(brisk)))
+		if n := c.total("DescribeSecurityGroups"); n != 0 {
+			t.Errorf("%s: %d groups", tt.fault, n)
+		}
+		c.sim.ClearFaults()
+		c.accept(resource.TestStep{Config: c.groupConfig()}, resource.TestStep{Config: c.groupConfig(), ConfigPlanChecks: emptyPlan()})
+	}
+}
+
+// TestFaultCloudCutAfterWrite: nobody notices that an answer was lost.
+func TestFaultCloudCutAfterWrite(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t, ecssim.Options{})
+	c.sim.Inject(everyWriteCut()...)
+	w := newWorkspace(t, c.groupConfig(`key_server_cidrs = ["192.0.2.0/24"]`))
+	w.env = []string{"TF_LOG="}
+	testfault.Expect(t, "ECS API cut after a write", testfault.Provider, w.terraform("apply", "-auto-approve"))
+	if n := c.total("DescribeSecurityGroups"); n != 1 {
+		t.Errorf("%d groups", n)
+	}
+	expectOutput(t, w.terraform("plan"), "No changes")
+}
+
+// TestFaultCollateralServiceOfData: a plan that asks for a verification fails, and says that it is the service.
+func TestFaultCollateralServiceOfData(t *testing.T) {
+	t.Parallel()
+	f := newQuoteFixture(t, nil)
+	clock := provider.WithClock(func() time.Time { return quoteTime })
+	config := f.configWith("file = "+inDir(f.dir, "quote.bin"), `url = "http://127.0.0.1:1"`)
+	testfault.Expect(t, "Collateral service down", testfault.Provider, failing(t, config, clock))
+	atQuoteTime(t, resource.TestStep{Config: f.config()})
 }

@@ -12,12 +12,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 
+	"github.com/ccctl/terraform-provider-cc/internal/provider"
 	"github.com/ccctl/terraform-provider-cc/internal/testfault"
 	"github.com/ccctl/terraform-provider-cc/internal/testhost"
 )
@@ -226,4 +229,63 @@ func TestFaultKilledKnows(t *testing.T) {
 	if diff := cmp.Diff(before, regularFiles(t, dir)); diff != "" {
 		t.Errorf("taken over, it is not what it was (-before +after)\n%s", diff)
 	}
+}
+
+// TestFaultClock: certificates that were issued by a clock that was ahead are named when it is right, and what is said
+// about them helps.
+func TestFaultClock(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir() + "/tls"
+	var elapsed atomic.Int64
+	config := tlsConfig(dir, "validity_period_hours = 1000", "early_renewal_hours = 100")
+	acceptWith(t, []provider.Option{provider.WithClock(func() time.Time { return time.Now().Add(time.Duration(elapsed.Load())) })},
+		resource.TestStep{Config: config},
+		resource.TestStep{PreConfig: func() { elapsed.Store(int64(901 * time.Hour)) }, Config: config}, // renews
+	)
+	w := newWorkspace(t, config)
+	w.env = []string{"TF_LOG="}
+	w.terraform("import", tlsAddr, dir)
+	plan := w.terraform("plan")
+	testfault.Expect(t, "Clock was ahead", testfault.Provider, plan)
+	if strings.Contains(plan, "ca_cert.pem") && strings.Contains(plan, "ca_cert.pem in") {
+		t.Errorf("the authority is named, which is as old as it was:\n%s", plan)
+	}
+	for _, name := range []string{"server/cert.pem", "server/key.pem", "client/cert.pem", "client/key.pem"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.terraform("apply", "-auto-approve")
+	if plan := w.terraform("plan"); !strings.Contains(plan, "No changes") || strings.Contains(plan, "not valid yet") {
+		t.Errorf("afterwards:\n%s", plan)
+	}
+	soundTLS(t, dir)
+}
+
+// TestFaultStateDisk: Terraform has made what it was to make and cannot write its state. It keeps that in a file of its own,
+// and with it nothing is lost.
+func TestFaultStateDisk(t *testing.T) {
+	t.Parallel()
+	disk := testhost.NewDisk(t, 256<<10)
+	dir, source := t.TempDir(), filepath.Join(t.TempDir(), "plain")
+	mustWrite(t, source, []byte("weights"), 0o600)
+	w := newWorkspace(t, artefacts(t, dir, "1", source))
+	w.env = []string{"TF_LOG="}
+	if err := os.Symlink(disk.Path("terraform.tfstate"), filepath.Join(w.dir, "terraform.tfstate")); err != nil {
+		t.Fatal(err)
+	}
+	disk.Fill() // up to less than a state takes
+	if info, err := os.Stat(disk.Path("ballast")); err != nil || os.Truncate(disk.Path("ballast"), info.Size()-4096) != nil {
+		t.Fatal(err)
+	}
+	said := w.fails("apply", "-auto-approve")
+	testfault.Expect(t, "Disk full while Terraform writes its state", testfault.Provider, said)
+	before := regularFiles(t, dir)
+	disk.Free()
+	mustWrite(t, filepath.Join(w.dir, "terraform.tfstate"), mustRead(t, filepath.Join(w.dir, "errored.tfstate")), 0o600)
+	expectOutput(t, w.terraform("apply", "-auto-approve"), "Apply complete!")
+	if diff := cmp.Diff(before, regularFiles(t, dir)); diff != "" {
+		t.Errorf("it was made again (-before +after)\n%s", diff)
+	}
+	w.terraform("destroy", "-auto-approve")
 }

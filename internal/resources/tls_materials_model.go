@@ -314,6 +314,22 @@ func (m *tlsMaterialsModel) warnings(o *deploy.TLSObservation, now time.Time) []
 			Remedy: "Apply on the machine that has ca_key.pem before then."})
 	}
 	ca := o.Set.Authority.Certificate
+	var early []string // certificates of a clock that was ahead
+	for _, l := range o.Set.Leaves {
+		if l.Certificate != nil && now.Before(l.Certificate.NotBefore) {
+			early = append(early, l.CertificateFile)
+		}
+	}
+	if ca != nil && now.Before(ca.NotBefore) {
+		early = append(early, tlsmaterials.AuthorityCertificateFile)
+	}
+	if len(early) > 0 {
+		list = append(list, &deploy.Error{Summary: "Certificates not valid yet",
+			Err: fmt.Errorf("rely on %s in %s: by this machine's clock it is %s, and they begin later", strings.Join(early, ", "), dir, now.UTC().Format(time.RFC3339)),
+			Remedy: "If this machine's clock is behind, set it (NTP) before anything is issued by it. If it is right, they were issued by a clock that was ahead, and every peer " +
+				"refuses them until they begin: remove the certificates named and their keys, and apply, which issues them again; where the authority is among them, " +
+				"move the directory away and replace the resource (terraform apply -replace=ADDRESS)."})
+	}
 	if window := m.spec().RenewBefore; !now.Before(ca.NotAfter.Add(-window)) {
 		list = append(list, &deploy.Error{Summary: "Certificate authority ends",
 			Err:    fmt.Errorf("rely on the authority in %s: it ends on %s, and all its certificates with it", dir, ca.NotAfter.UTC().Format(time.RFC3339)),
