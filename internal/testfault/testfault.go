@@ -100,11 +100,11 @@ func parse(text string) ([]Row, error) {
 		if err := r.check(); err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+1, err)
 		}
-		if key := r.Fault + "/" + r.Component; seen[key] {
+		key := r.Fault + "/" + r.Component
+		if seen[key] {
 			return nil, fmt.Errorf("line %d: %s is there twice", i+1, key)
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 		rows = append(rows, r)
 	}
 	return rows, nil
