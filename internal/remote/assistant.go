@@ -78,15 +78,23 @@ func (x *Assistant) scratch(kind string) string {
 //
 // A shell says 128 and the number for a program that a signal has ended, and
 // for one that ended with that code. With job control bash says which it was.
+//
+// Whatever keeps it from going on, such as a full disk, it says and ends: nobody
+// waits for what cannot come.
 const runScript = `umask 077
 d=%[1]s
-if mkdir "$d" 2>/dev/null; then
+lost() { rm -rf "$d" "$d.in"; echo "$1"; exit 96; }
+if said=$(mkdir "$d" 2>&1); then
+said=$({
 %[4]s
+} 2>&1) || lost "$said"
 bash -c 'LC_ALL=C; set -m; "$@" <"$0/in" >"$0/out" 2>"$0/err" & echo $! >"$0/pid.new"; mv "$0/pid.new" "$0/pid"; wait $!; echo $? >"$0/code"' "$d" %[2]s 2>"$d/said"
-: >"$d/done"
+[ -s "$d/code" ] || lost "how it ended was not written down: $({ echo 0 >"$d/probe"; } 2>&1)"
+said=$({ : >"$d/done"; } 2>&1) || lost "$said"
+elif [ ! -d "$d" ]; then lost "$said"
 fi
-until [ -e "$d/done" ]; do sleep 0.1; done
-code=$(cat "$d/code" 2>/dev/null || echo 255)
+until [ -e "$d/done" ]; do [ -d "$d" ] || lost "it was delivered twice, and the first has ended"; sleep 0.1; done
+code=$(cat "$d/code")
 signal=-
 if [ "$code" -gt 128 ] && ! grep -q Exit "$d/said"; then signal=$(kill -l "$code" 2>/dev/null || echo -); fi
 out=$(wc -c <"$d/out"); err=$(wc -c <"$d/err")
@@ -148,7 +156,7 @@ func (x *Assistant) putInput(ctx context.Context, from io.Reader, name string) (
 	case len(data) > MaxAssistantFile:
 		return "", fmt.Errorf("its standard input has more than the %d bytes that are sent by way of Cloud Assistant; use SSH", MaxAssistantFile)
 	case len(data) <= assistantInline:
-		return inlineFile(data, `"$d/in"`), nil
+		return inlineFile(data, `"$d/in"`, ""), nil
 	}
 	if err := x.put(ctx, BytesFile(name, data, 0o600)); err != nil {
 		return "", fmt.Errorf("send its standard input: %w", err)
@@ -156,9 +164,10 @@ func (x *Assistant) putInput(ctx context.Context, from io.Reader, name string) (
 	return "mv " + quoteArg(name) + ` "$d/in"`, nil
 }
 
-// inlineFile is a script that writes a file, whose name is given as the shell takes it.
-func inlineFile(data []byte, quoted string) string {
-	return "base64 -d >" + quoted + " <<'END' || exit 97\n" + base64.StdEncoding.EncodeToString(data) + "\nEND\n"
+// inlineFile is a script that writes a file, whose name is given as the shell takes it. What the shell goes on with, such as
+// "|| exit", follows.
+func inlineFile(data []byte, quoted, then string) string {
+	return "base64 -d >" + quoted + " <<'END' " + then + "\n" + base64.StdEncoding.EncodeToString(data) + "\nEND\n"
 }
 
 // end is how a program ended.

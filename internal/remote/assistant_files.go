@@ -69,13 +69,14 @@ func (x *Assistant) put(ctx context.Context, f File) error {
 	}
 	finish := fmt.Sprintf(finishScript, quoteArg(part), quoteArg(f.Path), hex.EncodeToString(digest[:]), quoteArg(errDiffers.Error()),
 		owner, strconv.FormatUint(uint64(f.Mode.Perm()), 8), exitDiffers)
+	giveUp := fmt.Sprintf("|| { rm -f %s; exit 97; }", quoteArg(part)) // half a file would keep the disk full
 	told := func(n int64) {
 		if f.Progress != nil && n > 0 {
 			f.Progress(n)
 		}
 	}
 	if f.Size <= assistantInline {
-		if _, err := x.script(ctx, "exec 2>&1\numask 077\n"+inlineFile(data, quoteArg(part))+finish); err != nil {
+		if _, err := x.script(ctx, "exec 2>&1\numask 077\n"+inlineFile(data, quoteArg(part), giveUp)+finish); err != nil {
 			return err
 		}
 		told(f.Size)
@@ -87,7 +88,7 @@ func (x *Assistant) put(ctx context.Context, f File) error {
 		if err != nil {
 			return err
 		}
-		_, err = x.script(ctx, fmt.Sprintf("umask 077\ncat %s/0* >%s\nrm -rf %[1]s\n", quoteArg(parts), quoteArg(part))+finish)
+		_, err = x.script(ctx, fmt.Sprintf("exec 2>&1\numask 077\ncat %s/0* >%s %s\nrm -rf %[1]s\n", quoteArg(parts), quoteArg(part), giveUp)+finish)
 		var failed *scriptError
 		if resumed && attempt == 0 && errors.As(err, &failed) && failed.code == exitDiffers { // what was there was not of this
 			continue

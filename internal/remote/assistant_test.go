@@ -16,6 +16,7 @@ import (
 
 	"github.com/ccctl/terraform-provider-cc/internal/ecs"
 	"github.com/ccctl/terraform-provider-cc/internal/sim/ecssim"
+	"github.com/ccctl/terraform-provider-cc/internal/testhost"
 )
 
 // testCloud is a simulated account with one instance, whose commands run here.
@@ -269,6 +270,72 @@ func TestAssistantReportIsChecked(t *testing.T) {
 	for _, text := range []string{"", "cc", "cc 1 - 2", "cc x - 1 1\n", "cd 0 - 0 0\n", "cc 0 - 0 0 0\n", "cc 0 - 1 z\n"} {
 		if _, _, err := parseEnd([]byte(text)); err == nil || !strings.Contains(err.Error(), "makes no sense") {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// TestAssistantMachineWithoutRoom: a machine that cannot keep anything says so
+// at once, and nobody waits for what cannot come; nothing is left in part.
+func TestAssistantMachineWithoutRoom(t *testing.T) {
+	t.Parallel()
+	disk := testhost.NewDisk(t, 1<<20)
+	c := newTestCloud(t)
+	x := c.assistant()
+	x.Scratch = disk.Dir
+	disk.Fill()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	run := func(stdin string) error {
+		return x.Run(ctx, Command{Args: []string{"cat"}, Stdin: strings.NewReader(stdin)})
+	}
+	here := c.assistant() // with room for what is under way
+	for name, err := range map[string]error{
+		"program":        run(""),
+		"its input":      run("input"),
+		"small file":     here.Put(ctx, BytesFile(disk.Path("small"), make([]byte, 5000), 0o600)),
+		"file in pieces": here.Put(ctx, BytesFile(disk.Path("large"), make([]byte, 40<<10), 0o600)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "No space left on device") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if entries, err := os.ReadDir(disk.Dir); err != nil || len(entries) != 1 { // what fills it
+		t.Errorf("left there: %v, %v", entries, err)
+	}
+	disk.Free()
+	if err := errors.Join(run("input"), here.Put(ctx, BytesFile(disk.Path("large"), make([]byte, 40<<10), 0o600))); err != nil {
+		t.Errorf("when there is room: %v", err)
+	}
+	x.Scratch = filepath.Join(disk.Dir, "absent")
+	if err := run(""); err == nil || !strings.Contains(err.Error(), "No such file or directory") {
+		t.Errorf("without a directory for what is under way: %v", err)
+	}
+}
+
+// TestAssistantDeliveredTwice: the second of two deliveries ends, also when the
+// first has ended and left nothing.
+func TestAssistantDeliveredTwice(t *testing.T) {
+	t.Parallel()
+	c := newTestCloud(t)
+	x := c.assistant()
+	dir := x.scratch("run")
+	script := fmt.Sprintf(runScript, quoteArg(dir), Quote([]string{"sleep", "0.5"}), assistantPiece-256, `: >"$d/in"`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := x.script(ctx, script)
+			ended <- err
+		}()
+	}
+	first, second := <-ended, <-ended
+	if first != nil && second != nil {
+		t.Errorf("neither tells how it ended: %v, %v", first, second)
+	}
+	for _, err := range []error{first, second} {
+		if err != nil && !strings.Contains(err.Error(), "it was delivered twice") {
+			t.Errorf("got %v", err)
 		}
 	}
 }
