@@ -16,12 +16,10 @@ var scratch string
 
 func TestMain(m *testing.M) {
 	if err := prepare(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		panic(err)
 	}
-	code := m.Run()
-	_ = os.RemoveAll(scratch)
-	os.Exit(code)
+	defer func() { _ = os.RemoveAll(scratch) }()
+	m.Run() // the testing package exits with its result
 }
 
 func prepare() error {

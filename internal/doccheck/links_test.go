@@ -13,11 +13,11 @@ import (
 )
 
 var (
-	// [text](target), [text](target "title"), ![image](target); text may have one level of brackets.
+	// A link [text](target), [text](target "title"), ![image](target); text may have one level of brackets.
 	inlineLink = regexp.MustCompile(`\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(\s*<?([^()\s>]+(?:\([^()]*\)[^()\s>]*)*)>?(?:\s+"[^"]*")?\s*\)`)
-	// [label]: target
+	// A definition, [label]: target.
 	linkDefinition = regexp.MustCompile(`^\s{0,3}\[[^\]]+\]:\s+<?(\S+?)>?(?:\s+"[^"]*")?\s*$`)
-	// <https://...> and bare ones.
+	// Such as <https://...>, and bare ones.
 	bareURL    = regexp.MustCompile(`https?://[^\s<>()"'|` + "`" + `]+`)
 	codeSpan   = regexp.MustCompile("`[^`]*`")
 	htmlAnchor = regexp.MustCompile(`<a (?:id|name)="([^"]+)"`)
