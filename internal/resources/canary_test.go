@@ -221,9 +221,9 @@ func newSecretSearch(secrets map[string][]byte) *secretSearch {
 	return s
 }
 
-// find lists what it finds in a text: "NAME, as FORM".
+// find lists what it finds in a text, each secret once: "NAME, as FORM".
 func (s *secretSearch) find(text []byte) []string {
-	found := map[string]bool{}
+	found := map[string]string{}
 	n := uint32(0)
 	for i, b := range text {
 		n = (n<<8 | uint32(b)) & 0xffffff
@@ -231,12 +231,12 @@ func (s *secretSearch) find(text []byte) []string {
 			continue
 		}
 		for _, f := range s.forms[[3]byte(text[i-2:])] {
-			if bytes.HasPrefix(text[i-2:], []byte(f.text)) {
-				found[f.name+", as "+f.form] = true
+			if found[f.name] == "" && bytes.HasPrefix(text[i-2:], []byte(f.text)) {
+				found[f.name] = f.name + ", as " + f.form
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(found))
+	return slices.Sorted(maps.Values(found))
 }
 
 // secretFormsAndLines are the forms of a secret, and the lines of one that has
@@ -314,7 +314,7 @@ func TestFindSecret(t *testing.T) {
 	}
 	search := newSecretSearch(map[string][]byte{"a": secret, "b": []byte("another secret 42")})
 	for form, text := range secretForms(secret) {
-		if found := search.find([]byte("before " + text + " after")); !slices.Contains(found, "a, as "+form) {
+		if found := search.find([]byte("before " + text + " after")); len(found) != 1 || !strings.HasPrefix(found[0], "a, as ") {
 			t.Errorf("the search for many does not find %s: %v", form, found)
 		}
 	}

@@ -24,3 +24,15 @@ resource "cc_tls_materials" "attestation" {
   server_names          = ["attestation.service.com", "192.0.2.10"]
   validity_period_hours = 2160
 }
+
+# The server's private key in no file in clear: ssl.cfg is made in its encrypted
+# form and goes to the enclave's host as it is.
+resource "cc_tls_materials" "sealed" {
+  directory    = "${path.module}/sealed"
+  server_names = ["grpc.tf-serving.service.com"]
+  client_name  = "client.tf-serving.service.com"
+  encrypted_ssl_config = {
+    enclave_path  = "ssl.cfg"
+    wrap_key_file = cc_wrap_key.model.file
+  }
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,44 @@ func TestFilesAndBack(t *testing.T) {
 	againFiles := must[[]File](t)(again.Files())
 	if diff := cmp.Diff(files, againFiles, cmp.Comparer(func(a, b File) bool { return a.Path == b.Path && string(a.Data) == string(b.Data) })); diff != "" {
 		t.Errorf("files after reading back (-want +got):\n%s", diff)
+	}
+}
+
+// TestSealedFiles encodes and reads a set whose ssl.cfg is a protected file, which somebody else writes.
+func TestSealedFiles(t *testing.T) {
+	m := newTestMaterials(t)
+	m.Sealed = &SealedSSLConfig{EnclavePath: "ssl.cfg", Format: 1}
+	files, err := m.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := map[string][]byte{SealedSSLConfigFile: []byte("GRAFS_PF")}
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Path)
+		data[f.Path] = f.Data
+	}
+	paths := SealedPaths(Paths(m.Places(), true))
+	for _, name := range []string{ServerKeyFile, SSLConfigFile} {
+		if slices.Contains(names, name) || slices.Contains(paths, name) {
+			t.Errorf("%s is among the files", name)
+		}
+	}
+	if paths[len(paths)-1] != SealedSSLConfigFile {
+		t.Errorf("the paths are %v", paths)
+	}
+	read, findings := ParseFiles(data)
+	if findings = append(findings, read.Check(testTime)...); len(findings) > 0 || read.Sealed == nil || !read.SSLConfig || !read.Leaf(ServerPlace).Key.IsZero() {
+		t.Errorf("read %+v, %v", read, findings)
+	}
+	data[ServerKeyFile] = m.Leaf(ServerPlace).Key.PEM() // somebody has encrypted the file of a set in clear, beside it
+	if read, _ := ParseFiles(data); read.Sealed != nil || read.Leaf(ServerPlace).Key.IsZero() {
+		t.Error("a set with the server's key in clear passes for sealed")
+	}
+	delete(data, ServerKeyFile)
+	delete(data, SealedSSLConfigFile)
+	if _, findings := ParseFiles(data); len(findings) != 1 || findings[0].Problem != Missing {
+		t.Errorf("without the encrypted file: %v", findings)
 	}
 }
 
