@@ -288,7 +288,7 @@ func TestSealedChanges(t *testing.T) {
 func TestSealAndUnseal(t *testing.T) {
 	t.Parallel()
 	w := newTLSWorld(t)
-	clear, err := os.ReadFile(filepath.Join(w.spec.Directory, "server/key.pem"))
+	inClear, err := os.ReadFile(filepath.Join(w.spec.Directory, "server/key.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +300,7 @@ func TestSealAndUnseal(t *testing.T) {
 	if diff := cmp.Diff(sealedFiles, slices.Sorted(maps.Keys(snapshot(t, w.spec.Directory)))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if config := expectSealed(t, w.spec, w.at); config.ServerKey == string(clear) {
+	if config := expectSealed(t, w.spec, w.at); config.ServerKey == string(inClear) {
 		t.Error("the key that lay in clear is used")
 	}
 	c = w.do(func(s *TLSSpec) { s.Seal = nil })
@@ -442,12 +442,12 @@ func TestSealErrors(t *testing.T) {
 func TestSealedSurvivesCrashes(t *testing.T) {
 	t.Parallel()
 	w := newTLSWorld(t)
-	clear := snapshot(t, w.spec.Directory)
+	before := snapshot(t, w.spec.Directory)
 	was, record := w.spec, w.record
 	seal := sealedTestSpec(t, "").Seal
 	w.do(func(s *TLSSpec) { s.Seal = seal })
 	for _, file := range []string{"server/key.pem", "ssl.cfg"} {
-		if err := os.WriteFile(filepath.Join(w.spec.Directory, file), []byte(clear[file]), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(w.spec.Directory, file), []byte(before[file]), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
