@@ -1,0 +1,7 @@
+
+!
+inputPlaceholder*
+dtype0
+"
+outputIdentityinput*
+T0
