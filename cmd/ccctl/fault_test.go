@@ -216,7 +216,7 @@ func (c *command) kill(took time.Duration, args ...string) bool {
 func TestFaultKilled(t *testing.T) {
 	rounds := 12
 	if chaotic() {
-		rounds = 150
+		rounds = 60
 	}
 	c := newCommand(t)
 	graph, err := os.ReadFile(model)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -60,22 +58,21 @@ func (c *Client) call(ctx context.Context, a *action, params map[string]string, 
 		}
 		params = with
 	}
-	return c.callWith(ctx, a, params, out, c.creds.get)
+	return c.callWith(ctx, a, params, out, c.creds)
 }
 
-type getSession func(context.Context) (session, error)
-
-func (c *Client) callWith(ctx context.Context, a *action, params map[string]string, out any, creds getSession) error {
+// callWith is call with the session of a source.
+func (c *Client) callWith(ctx context.Context, a *action, params map[string]string, out any, creds *resolver) error {
 	if ctx.Err() != nil {
 		return interrupted(a, nil, 0, ctx.Err())
 	}
 	var last *Error
-	lastChance := false
+	lastChance, renewed := false, false
 	for attempt := 1; ; attempt++ {
 		if err := c.gates.pass(ctx, a.name); err != nil {
 			return interrupted(a, last, attempt-1, err)
 		}
-		id, err := creds(ctx)
+		id, err := creds.get(ctx)
 		if err != nil {
 			return err
 		}
@@ -93,6 +90,10 @@ func (c *Client) callWith(ctx context.Context, a *action, params map[string]stri
 		fields["code"], fields["request_id"], fields["class"] = failure.Code, failure.RequestID, failure.Class.String()
 		c.log(ctx, "call to Alibaba Cloud failed", fields)
 		last = failure
+		if failure.Code == sessionExpired && !renewed && creds.drop(id) {
+			renewed = true
+			continue
+		}
 		wait, again := c.again(ctx, failure, attempt)
 		if !again || lastChance {
 			return failure
@@ -163,15 +164,7 @@ func (c *Client) attempt(ctx context.Context, a *action, params map[string]strin
 	s.add(req.URL.Query().Get("Signature"))
 	resp, err := c.http.Do(req)
 	if err != nil {
-		e := transportError(a, err, s)
-		if isCertificateError(err) {
-			e.Class = ClassFinal
-			e.Remedy = "The endpoint's certificate is not trusted here. If a proxy inspects TLS, add its root to the system's certificates."
-			if isExpired(err) {
-				e.Remedy = "By this machine's clock the endpoint's certificate is not valid now. Set the clock right (NTP)."
-			}
-		}
-		return e
+		return transportError(a, err, s)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
@@ -259,21 +252,6 @@ func (c *Client) request(ctx context.Context, a *action, params map[string]strin
 	}
 	req.Header.Set("User-Agent", c.userAgent)
 	return req, nil
-}
-
-func isCertificateError(err error) bool {
-	var unknown x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var verify *tls.CertificateVerificationError
-	return errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid) || errors.As(err, &verify)
-}
-
-// isExpired tells that a certificate is not valid at the time that this machine
-// believes it is.
-func isExpired(err error) bool {
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
 }
 
 // pages calls a paged action until its NextToken is empty, and hands each page

@@ -2,9 +2,12 @@ package ecs
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -270,4 +273,86 @@ func TestRenewalThatFails(t *testing.T) {
 	r.current.expires = time.Now().Add(-time.Second)
 	_, err := r.get(t.Context())
 	mustSay(t, err, "get credentials from test")
+}
+
+// TestSessionThatEndedEarlier: a session that the service takes for ended, whatever this machine's clock says, is renewed
+// once; a token that was given is not asked for again.
+func TestSessionThatEndedEarlier(t *testing.T) {
+	ended := map[string]bool{"STS.1": true}
+	c, f := newFake(t, func(n int, r received) (int, string) {
+		switch {
+		case r.merged["Action"] == "AssumeRole":
+			return 200, fmt.Sprintf(sessionReply, n, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+		case ended[r.merged["AccessKeyId"]]:
+			return 400, `{"Code":"InvalidSecurityToken.Expired","Message":"Specified SecurityToken is expired."}`
+		}
+		return 200, "{}"
+	})
+	given := c.creds
+	var err error
+	if c.creds, err = given.assuming(c, AssumeRole{RoleARN: "acs:ram::1:role/x"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.call(seconds(t, 5), describeInstances, nil, nil); err != nil {
+		t.Errorf("it was not renewed: %v", err)
+	}
+	var actions []string
+	for _, r := range f.all() {
+		actions = append(actions, r.merged["Action"]+" "+r.merged["AccessKeyId"])
+	}
+	if got := strings.Join(actions, ", "); got != "AssumeRole LTAItestAccessKey, DescribeInstances STS.1, AssumeRole LTAItestAccessKey, DescribeInstances STS.3" {
+		t.Errorf("calls: %s", got)
+	}
+	ended["STS.3"], ended["STS.6"] = true, true
+	mustSay(t, c.call(seconds(t, 5), describeInstances, nil, nil), "InvalidSecurityToken.Expired") // and not for ever
+	c.creds, ended["LTAItestAccessKey"] = given, true
+	before := len(f.all())
+	mustSay(t, c.call(seconds(t, 5), describeInstances, nil, nil), "InvalidSecurityToken.Expired")
+	if n := len(f.all()) - before; n != 1 {
+		t.Errorf("%d calls with a key that was given", n)
+	}
+}
+
+// TestMetadataFails: a service that fails in passing is asked again.
+func TestMetadataFails(t *testing.T) {
+	failures := 0
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if failures > 0 {
+			failures--
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte(`{"Code":"Success","AccessKeyId":"STS.meta","AccessKeySecret":"s","SecurityToken":"t","Expiration":"2999-01-01T00:00:00Z"}`))
+	}))
+	defer web.Close()
+	for n, want := range []string{0: "", 2: "", 3: "ask the metadata service: HTTP 503, again and again"} {
+		failures = n
+		c, err := New(Config{Region: "cn-beijing", Credentials: Credentials{ECSRoleName: "role", MetadataURL: web.URL}, Backoff: Backoff{Min: time.Millisecond, Max: time.Millisecond}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = c.creds.get(t.Context()); want == "" && err != nil {
+			t.Errorf("after %d failures: %v", n, err)
+		} else if want != "" {
+			mustSay(t, err, want)
+		}
+		c.Close()
+	}
+}
+
+// TestCertificateOfAnotherTime: a clock that is wrong is not called a proxy.
+func TestCertificateOfAnotherTime(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		remedy string
+	}{
+		{x509.CertificateInvalidError{Reason: x509.Expired}, "Set the clock right (NTP)."},
+		{x509.CertificateInvalidError{Reason: x509.NotAuthorizedToSign}, "If a proxy inspects TLS"},
+		{x509.UnknownAuthorityError{}, "If a proxy inspects TLS"},
+	} {
+		e := transportError(describeInstances, &url.Error{Op: "Post", URL: "https://x/?Signature=y", Err: &tls.CertificateVerificationError{Err: tt.err}}, &scrubber{})
+		if e.Class != ClassFinal || !strings.Contains(e.Remedy, tt.remedy) || strings.Contains(e.Error(), "Signature") {
+			t.Errorf("%v: %+v", tt.err, e)
+		}
+	}
 }

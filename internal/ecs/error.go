@@ -1,6 +1,8 @@
 package ecs
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -219,7 +221,31 @@ func transportError(a *action, err error, s *scrubber) *Error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	return &Error{Action: a.name, Class: ClassTransient, Err: s.wrap(err)}
+	e := &Error{Action: a.name, Class: ClassTransient, Err: s.wrap(err)}
+	switch {
+	case isExpired(err):
+		e.Class = ClassFinal
+		e.Remedy = "By this machine's clock the endpoint's certificate is not valid now. Set the clock right (NTP)."
+	case isCertificateError(err):
+		e.Class = ClassFinal
+		e.Remedy = "The endpoint's certificate is not trusted here. If a proxy inspects TLS, add its root to the system's certificates."
+	}
+	return e
+}
+
+func isCertificateError(err error) bool {
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var verify *tls.CertificateVerificationError
+	return errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid) || errors.As(err, &verify)
+}
+
+// isExpired tells that a certificate is not valid at the time that this machine
+// believes it is.
+func isExpired(err error) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
 }
 
 // scrubber cuts secrets out of texts.

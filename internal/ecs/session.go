@@ -47,6 +47,24 @@ func (r *resolver) get(ctx context.Context) (session, error) {
 	return s, nil
 }
 
+// sessionExpired is the code by which the service refuses a session that has
+// ended. By this machine's clock, if that is behind, it may have a while yet.
+const sessionExpired = "InvalidSecurityToken.Expired"
+
+// drop forgets a session that the service takes for ended, and tells whether
+// there may be another.
+func (r *resolver) drop(s session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.expires.IsZero() { // it was given, and nobody gives another
+		return false
+	}
+	if r.current == s { // nobody else has renewed it meanwhile
+		r.held = false
+	}
+	return true
+}
+
 // stsReply is what AssumeRole and AssumeRoleWithOIDC answer.
 type stsReply struct {
 	Credentials struct {
@@ -95,7 +113,7 @@ func (r *resolver) assuming(c *Client, role AssumeRole) (*resolver, error) {
 		source: fmt.Sprintf("role %s, assumed with %s", role.RoleARN, r.source),
 		fetch: func(ctx context.Context) (session, error) {
 			var out stsReply
-			if err := c.callWith(ctx, assumeRole, params, &out, r.get); err != nil {
+			if err := c.callWith(ctx, assumeRole, params, &out, r); err != nil {
 				return session{}, err
 			}
 			return out.session(assumeRole.name)
@@ -207,9 +225,28 @@ func fromMetadata(c *Client, conf Credentials, role string) (*resolver, error) {
 	}, nil
 }
 
-// metadataSession speaks the token-only form of the service alone: a request
-// forged through a careless program on the machine cannot send the PUT.
+// metadataAttempts is how often the service is asked that answers and fails.
+const metadataAttempts = 3
+
+// metadataSession asks again where the service is there and fails.
 func (c *Client) metadataSession(ctx context.Context, base, role string) (session, error) {
+	for attempt := 1; ; attempt++ {
+		s, err := c.metadataOnce(ctx, base, role)
+		var failing *metadataFailure
+		if err == nil || !errors.As(err, &failing) || attempt == metadataAttempts || sleep(ctx, c.backoff.after(attempt)) != nil {
+			return s, err
+		}
+	}
+}
+
+// metadataFailure is an answer of the service that may be another one soon.
+type metadataFailure struct{ status int }
+
+func (e *metadataFailure) Error() string { return fmt.Sprintf("HTTP %d, again and again", e.status) }
+
+// metadataOnce speaks the token-only form of the service alone: a request
+// forged through a careless program on the machine cannot send the PUT.
+func (c *Client) metadataOnce(ctx context.Context, base, role string) (session, error) {
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
 	token, err := c.metadata(ctx, http.MethodPut, base+"/latest/api/token", "X-aliyun-ecs-metadata-token-ttl-seconds", metadataTTL)
@@ -250,6 +287,9 @@ func (c *Client) metadata(ctx context.Context, method, target, header, value str
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 	if err != nil {
 		return nil, fmt.Errorf("ask the metadata service: %w", err)
+	}
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return nil, fmt.Errorf("ask the metadata service: %w", &metadataFailure{resp.StatusCode})
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("ask the metadata service: HTTP %d; is the role attached to this instance?", resp.StatusCode)

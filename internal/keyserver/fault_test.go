@@ -306,7 +306,7 @@ func TestFaultDiskFullOfState(t *testing.T) {
 func TestFaultKilled(t *testing.T) {
 	rounds := 3
 	if os.Getenv("CC_CHAOS") != "" {
-		rounds = 40
+		rounds = 20
 	}
 	w := newWorld(t)
 	config := w.audited()

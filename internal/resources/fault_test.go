@@ -135,7 +135,7 @@ func TestFaultKilled(t *testing.T) {
 	t.Parallel()
 	rounds := 3
 	if chaotic() {
-		rounds = 30
+		rounds = 8
 	}
 	dir := t.TempDir()
 	source := filepath.Join(t.TempDir(), "plain")
