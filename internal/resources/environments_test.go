@@ -72,8 +72,10 @@ func TestEnvironments(t *testing.T) {
 				return c.w.terraform(slices.Concat([]string{command}, files, more)...)
 			}
 			if environment == "staging" {
-				if plan := run("plan"); !strings.Contains(plan, "Plan: 10 to add, 0 to change, 0 to destroy.") || !strings.Contains(plan, `key_server_place                = "ssh"`) {
+				if plan := run("plan"); !strings.Contains(plan, "Plan: 9 to add, 0 to change, 0 to destroy.") || !strings.Contains(plan, `key_server_place                = "ssh"`) {
 					t.Errorf("the plan is another one:\n%s", plan)
+				} else if strings.Contains(plan, "Check block assertion failed") {
+					t.Errorf("the plan misses a server that it makes:\n%s", plan)
 				}
 				return
 			}
@@ -82,7 +84,9 @@ func TestEnvironments(t *testing.T) {
 				parts = []string{"-target=module.serving.module.key_server", "-target=module.serving.cc_artifact_upload.serving"}
 			}
 			t.Cleanup(func() { run("destroy", append(parts, "-auto-approve")...) })
-			run("apply", "-auto-approve")
+			if out := run("apply", "-auto-approve"); strings.Contains(out, "Check block assertion failed") {
+				t.Errorf("the server is not well after the apply:\n%s", out)
+			}
 			if got := strings.TrimSpace(c.w.terraform("output", "-raw", "key_server_place")); got != place {
 				t.Errorf("the key server is at place %s, want %s", got, place)
 			}
@@ -93,6 +97,9 @@ func TestEnvironments(t *testing.T) {
 			plain := mustRead(t, filepath.Join(c.w.dir, "work", environment, "plaintext/models/digits/1/saved_model.pb"))
 			if !bytes.Equal(c.open(key, "models/digits/1/saved_model.pb"), plain) {
 				t.Error("the enclave sees another model")
+			}
+			if text := c.open(key, "ssl.cfg"); !bytes.Contains(text, []byte("PRIVATE KEY")) {
+				t.Errorf("the enclave sees no ssl.cfg, but %d bytes", len(text))
 			}
 			if plan := run("plan"); !strings.Contains(plan, "Plan: 0 to add, 0 to change, 0 to destroy.") {
 				t.Errorf("a second plan is not empty:\n%s", plan)

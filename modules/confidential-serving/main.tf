@@ -139,7 +139,7 @@ resource "cc_artifact_upload" "serving" {
     }
   }
   directory = var.serving_directory
-  source    = module.model.upload_directory
+  files     = module.model.upload_files
 
   # What this apply encrypts again is sent by this apply.
   triggers = module.model.upload_triggers

@@ -33,9 +33,9 @@ output "ssl_config_path" {
   value       = module.model.ssl_config_path
 }
 
-output "upload_directory" {
-  description = "Directory here with what the enclave's machine gets: encrypted files alone."
-  value       = module.model.upload_directory
+output "upload_files" {
+  description = "What the enclave's machine gets, all of it encrypted: the file here, by its path there."
+  value       = module.model.upload_files
 }
 
 output "uploaded" {

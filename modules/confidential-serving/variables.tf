@@ -1,5 +1,5 @@
 variable "directory" {
-  description = "Directory here that everything is made in: `keys/`, `plaintext/`, `attestation/`, and `upload/` for the enclave's machine."
+  description = "Directory here that everything is made in: `keys/`, `plaintext/`, `certificates/`, `attestation/` and `encrypted/`."
   type        = string
   nullable    = false
 
@@ -238,7 +238,7 @@ variable "enclave_cidrs" {
 }
 
 variable "serving_host" {
-  description = "The enclave's machine, which gets the encrypted files and is trusted with nothing: `ssh` or `local = {}`. Null: nothing is uploaded, and `upload_directory` is yours to bring there."
+  description = "The enclave's machine, which gets the encrypted files and is trusted with nothing: `ssh` or `local = {}`. Null: nothing is uploaded, and `upload_files` are yours to bring there."
   type = object({
     local = optional(object({}))
     ssh = optional(object({

@@ -30,7 +30,9 @@ output "log_file" {
 
 output "status_arguments" {
   description = "Arguments of `data.cc_key_server_status`, for a `check` of yours: `host`, `container_name` and `directory`. A module has none itself, because it would fail every `terraform test` that only plans."
-  value = {
+  # The address is unknown as long as a server is about to be made or changed,
+  # and so is this: a plan does not look for what its apply makes.
+  value = cc_key_server.attestation.address == null ? null : {
     host           = local.host
     container_name = cc_key_server.attestation.container_name
     directory      = local.docker ? null : cc_key_server.attestation.directory

@@ -1,10 +1,11 @@
 # What an enclave serves: a model and ssl.cfg, encrypted under one wrap key for
 # the paths at which the enclave opens them. Below var.directory:
 #
-#   keys/wrap-key               the key, unless it is kept elsewhere
-#   plaintext/models/           the SavedModel
-#   plaintext/ssl_configure/    certificates, private keys and ssl.cfg
-#   upload/                     encrypted files alone, for the enclave's machine
+#   keys/wrap-key        the key, unless it is kept elsewhere
+#   plaintext/models/    the SavedModel
+#   certificates/        certificates, the authority's and the clients' private
+#                        keys, and ssl.cfg.pf, which is encrypted
+#   encrypted/           the model, encrypted
 
 locals {
   # Of the three ways to have a key, the number tells an ephemeral one: whether
@@ -13,7 +14,6 @@ locals {
   wrap_key_file = local.ephemeral_key ? null : var.create_wrap_key ? one(cc_wrap_key.model[*].file) : var.wrap_key_file
 
   enclave_directory = "${var.enclave_models_path}/${var.model_name}/${var.model_version}"
-  upload            = "${var.directory}/upload"
 }
 
 resource "cc_wrap_key" "model" {
@@ -38,11 +38,10 @@ resource "cc_saved_model" "model" {
 }
 
 resource "cc_tls_materials" "serving" {
-  directory                = "${var.directory}/plaintext/ssl_configure"
+  directory                = "${var.directory}/certificates"
   server_names             = var.server_names
   client_name              = var.client_name
   additional_client_names  = length(var.additional_client_names) > 0 ? var.additional_client_names : null
-  ssl_config               = true # one-way TLS has one too
   key_algorithm            = var.certificates.key_algorithm
   validity_period_hours    = var.certificates.validity_period_hours
   early_renewal_hours      = var.certificates.early_renewal_hours
@@ -50,26 +49,23 @@ resource "cc_tls_materials" "serving" {
   ca_rotation              = var.certificates.ca_rotation
   on_destroy               = var.on_destroy
   on_missing               = var.on_missing
+
+  # The server's private key is in this file and no other, not even here.
+  encrypted_ssl_config = {
+    enclave_path        = var.enclave_ssl_config_path
+    format              = var.format
+    wrap_key_file       = local.wrap_key_file
+    wrap_key_wo         = var.wrap_key
+    wrap_key_wo_version = var.wrap_key_version
+  }
 }
 
 resource "cc_encrypted_file" "model" {
   for_each = cc_saved_model.model.files
 
   source              = each.value
-  destination         = "${local.upload}/${trimprefix(local.enclave_directory, "/")}/${each.key}"
+  destination         = "${var.directory}/encrypted/${trimprefix(local.enclave_directory, "/")}/${each.key}"
   enclave_path        = "${local.enclave_directory}/${each.key}"
-  wrap_key_file       = local.wrap_key_file
-  wrap_key_wo         = var.wrap_key
-  wrap_key_wo_version = var.wrap_key_version
-  format              = var.format
-  on_missing          = var.on_missing
-}
-
-# ssl.cfg holds the server's private key: it leaves this machine encrypted only.
-resource "cc_encrypted_file" "ssl_config" {
-  source              = cc_tls_materials.serving.ssl_config_file
-  destination         = "${local.upload}/${trimprefix(var.enclave_ssl_config_path, "/")}"
-  enclave_path        = var.enclave_ssl_config_path
   wrap_key_file       = local.wrap_key_file
   wrap_key_wo         = var.wrap_key
   wrap_key_wo_version = var.wrap_key_version

@@ -1,14 +1,16 @@
-output "upload_directory" {
-  description = "Directory with what goes to the enclave's machine: encrypted files alone."
-  value       = local.upload
-  depends_on  = [cc_encrypted_file.model, cc_encrypted_file.ssl_config]
+output "upload_files" {
+  description = "What goes to the enclave's machine, all of it encrypted: the file here, by its path there. It is `files` of `cc_artifact_upload`."
+  value = merge(
+    { for f in cc_encrypted_file.model : trimprefix(f.enclave_path, "/") => f.destination },
+    { (trimprefix(var.enclave_ssl_config_path, "/")) = cc_tls_materials.serving.encrypted_ssl_config_file },
+  )
 }
 
 output "upload_triggers" {
-  description = "Digests of the encrypted files' headers, by enclave path, for `triggers` of `cc_artifact_upload`: what one apply encrypts it sends too."
+  description = "Digests of those files' headers, for `triggers` of `cc_artifact_upload`: what one apply encrypts it sends too."
   value = merge(
-    { for f in cc_encrypted_file.model : f.enclave_path => f.header_sha256 },
-    { (cc_encrypted_file.ssl_config.enclave_path) = cc_encrypted_file.ssl_config.header_sha256 },
+    { for f in cc_encrypted_file.model : trimprefix(f.enclave_path, "/") => f.header_sha256 },
+    { (trimprefix(var.enclave_ssl_config_path, "/")) = cc_tls_materials.serving.encrypted_ssl_config_header_sha256 },
   )
 }
 
@@ -29,7 +31,7 @@ output "wrap_key_file" {
 
 output "wrap_key_id" {
   description = "Fingerprint of the wrap key, which the key server's log and `ccctl pf inspect` show too."
-  value       = cc_encrypted_file.ssl_config.key_id
+  value       = cc_tls_materials.serving.encrypted_ssl_config_key_id
 }
 
 output "signature" {

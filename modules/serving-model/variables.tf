@@ -1,5 +1,5 @@
 variable "directory" {
-  description = "Directory that everything is made in, on the machine that runs Terraform: `keys/`, `plaintext/`, and `upload/` for the enclave's machine."
+  description = "Directory that everything is made in, on the machine that runs Terraform: `keys/`, `plaintext/`, `certificates/` and `encrypted/`."
   type        = string
   nullable    = false
 

@@ -42,6 +42,11 @@ run "process" {
   }
 
   assert {
+    condition     = output.key_server.status_arguments.directory == "run/key-server" && output.key_server.status_arguments.container_name == null
+    error_message = "A check would look for the server elsewhere: ${jsonencode(output.key_server.status_arguments)}."
+  }
+
+  assert {
     condition     = output.status == "running"
     error_message = "data.cc_key_server_status finds it ${output.status}."
   }
@@ -72,8 +77,8 @@ run "own_machine" {
   }
 
   assert {
-    condition     = output.status_arguments.host.ssh.jump.address == "127.0.0.1:2" && output.status_arguments.container_name == "cc-key-server" && output.status_arguments.directory == null
-    error_message = "A check would look for the server elsewhere: ${jsonencode(output.status_arguments)}."
+    condition     = cc_key_server.attestation.host.ssh.jump.address == "127.0.0.1:2" && cc_key_server.attestation.container_name == "cc-key-server"
+    error_message = "The server is reached in another way: ${jsonencode(cc_key_server.attestation.host)}."
   }
 
   assert {

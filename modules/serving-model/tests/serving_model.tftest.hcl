@@ -11,8 +11,8 @@ run "key_in_a_file" {
   }
 
   assert {
-    condition     = output.model.upload_directory == "run/upload" && fileset("run/upload", "**") == toset(["models/digits/1/saved_model.pb", "ssl.cfg"])
-    error_message = "The enclave's machine would get ${jsonencode(fileset("run/upload", "**"))}."
+    condition     = toset(keys(output.model.upload_files)) == toset(["models/digits/1/saved_model.pb", "ssl.cfg"])
+    error_message = "The enclave's machine would get ${jsonencode(output.model.upload_files)}."
   }
 
   assert {
@@ -26,7 +26,22 @@ run "key_in_a_file" {
   }
 
   assert {
-    condition     = output.model.client_certificate_file == "run/plaintext/ssl_configure/client/cert.pem" && output.model.signature.inputs[0].key == "input"
+    condition     = output.opened_ssl_config.authenticated == "everything" && output.opened_ssl_config.key_id == output.model.wrap_key_id
+    error_message = "ssl.cfg is not encrypted under the key in ${output.model.wrap_key_file}: ${jsonencode(output.opened_ssl_config)}."
+  }
+
+  assert {
+    condition     = length(setintersection(["certificates/ssl.cfg", "certificates/server/key.pem"], fileset(dirname(dirname(output.model.wrap_key_file)), "**"))) == 0
+    error_message = "The server's private key is on the disk in clear: ${jsonencode(fileset("run", "**"))}."
+  }
+
+  assert {
+    condition     = contains(fileset(dirname(dirname(output.model.wrap_key_file)), "**"), "certificates/ca_key.pem")
+    error_message = "The keys are elsewhere than this test looks: ${jsonencode(fileset("run", "**"))}."
+  }
+
+  assert {
+    condition     = output.model.client_certificate_file == "run/certificates/client/cert.pem" && output.model.signature.inputs[0].key == "input"
     error_message = "The client is told of ${output.model.client_certificate_file} and the input ${jsonencode(output.model.signature.inputs)}."
   }
 }
@@ -53,17 +68,17 @@ run "ephemeral_key" {
   }
 
   assert {
-    condition     = length(cc_wrap_key.model) == 0 && output.wrap_key_file == null && cc_encrypted_file.ssl_config.wrap_key_file == null
+    condition     = length(cc_wrap_key.model) == 0 && output.wrap_key_file == null && cc_encrypted_file.model["saved_model.pb"].wrap_key_file == null
     error_message = "A key file is planned beside the ephemeral key."
   }
 
   assert {
-    condition     = cc_encrypted_file.ssl_config.wrap_key_wo == null && cc_encrypted_file.ssl_config.wrap_key_wo_version == 1
-    error_message = "ssl.cfg is not encrypted under the ephemeral key, or the key is in the plan."
+    condition     = cc_encrypted_file.model["saved_model.pb"].wrap_key_wo == null && cc_encrypted_file.model["saved_model.pb"].wrap_key_wo_version == 1
+    error_message = "The model is not encrypted under the ephemeral key, or the key is in the plan."
   }
 
   assert {
-    condition     = cc_tls_materials.serving.ssl_config && output.client_certificate_file == null
+    condition     = cc_tls_materials.serving.encrypted_ssl_config.wrap_key_wo_version == 1 && output.client_certificate_file == null
     error_message = "With one-way TLS there is no ssl.cfg, or there is a client."
   }
 }
@@ -85,7 +100,7 @@ run "another_models_key" {
   }
 
   assert {
-    condition     = cc_encrypted_file.model["saved_model.pb"].destination == "other/upload/srv/models/digits/3/saved_model.pb" && cc_encrypted_file.model["saved_model.pb"].enclave_path == "/srv/models/digits/3/saved_model.pb"
+    condition     = cc_encrypted_file.model["saved_model.pb"].destination == "other/encrypted/srv/models/digits/3/saved_model.pb" && cc_encrypted_file.model["saved_model.pb"].enclave_path == "/srv/models/digits/3/saved_model.pb"
     error_message = "The model is not where the enclave opens it: ${jsonencode(cc_encrypted_file.model)}."
   }
 }

@@ -14,7 +14,7 @@ module "model" {
 
 # What is in a file, as the functions and data sources of the provider see it.
 data "cc_protected_file" "model" {
-  file          = "${module.model.upload_directory}/models/digits/1/saved_model.pb"
+  file          = module.model.upload_files["models/digits/1/saved_model.pb"]
   wrap_key_file = module.model.wrap_key_file
   enclave_path  = "models/digits/1/saved_model.pb"
   verify        = "full"
@@ -23,6 +23,18 @@ data "cc_protected_file" "model" {
 
 output "model" {
   value = module.model
+}
+
+data "cc_protected_file" "ssl_config" {
+  file          = module.model.upload_files["ssl.cfg"]
+  wrap_key_file = module.model.wrap_key_file
+  enclave_path  = "ssl.cfg"
+  verify        = "full"
+  depends_on    = [module.model]
+}
+
+output "opened_ssl_config" {
+  value = data.cc_protected_file.ssl_config
 }
 
 output "opened" {
