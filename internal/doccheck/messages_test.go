@@ -142,6 +142,38 @@ func constants(t *testing.T, pkg, typeName string) []string {
 	return all
 }
 
+// keys are those of a map that is written out in a package.
+func keys(t *testing.T, pkg, name string) []string {
+	t.Helper()
+	var all []string
+	for _, f := range sources(t, token.NewFileSet(), pkg) {
+		ast.Inspect(f, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || spec.Names[0].Name != name || len(spec.Values) != 1 {
+				return true
+			}
+			literal, ok := spec.Values[0].(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			for _, element := range literal.Elts {
+				if kv, ok := element.(*ast.KeyValueExpr); ok {
+					if lit, ok := kv.Key.(*ast.BasicLit); ok {
+						if text, err := strconv.Unquote(lit.Value); err == nil {
+							all = append(all, text)
+						}
+					}
+				}
+			}
+			return true
+		})
+	}
+	if len(all) < 10 {
+		t.Fatalf("%s of %s has only %q", name, pkg, all)
+	}
+	return all
+}
+
 // TestEveryRefusalIsExplained: the checks of a rule, the steps of the verification, and the reasons why a certificate is no
 // evidence.
 func TestEveryRefusalIsExplained(t *testing.T) {
@@ -193,6 +225,8 @@ rules:
 }
 
 func TestEveryKindOfErrorIsExplained(t *testing.T) {
+	same(t, "TLS files", constants(t, "internal/serving/tlsmaterials", "Problem"))
+	same(t, "Codes of Alibaba Cloud", keys(t, "internal/ecs", "advice"))
 	same(t, "Protected files", kinds[protectedfile.Kind](t, ""))
 	same(t, "Quotes that do not parse", kinds[quote.Kind](t, ""))
 	same(t, "Collateral", kinds[pccs.ErrorKind](t, ""))
