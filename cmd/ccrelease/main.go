@@ -60,7 +60,7 @@ func writeImage(target, program, file string) error {
 	if !strings.HasPrefix(target, "linux_amd64") {
 		return nil
 	}
-	data, err := os.ReadFile(program)
+	data, err := os.ReadFile(program) //nolint:gosec // Reading what it is told is its purpose.
 	if err != nil {
 		return fmt.Errorf("read program: %w", err)
 	}
