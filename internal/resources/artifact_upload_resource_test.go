@@ -204,6 +204,43 @@ func TestArtifactUploadOverSSH(t *testing.T) {
 	mustBeGone(t, f.path("host", "serving"))
 }
 
+// TestArtifactUploadKeyVersion gives the SSH key as an ephemeral value: another one counts when its version changes, and
+// not before.
+func TestArtifactUploadKeyVersion(t *testing.T) {
+	t.Parallel()
+	f := newUploadFixture(t)
+	machine := testhost.StartSSHD(t)
+	if err := os.Unsetenv("SSH_AUTH_SOCK"); err != nil { // a developer's agent
+		t.Fatal(err)
+	}
+	stranger := f.path("stranger")
+	testhost.NewKey(t, stranger)
+	config := func(key string) string {
+		f.host = fmt.Sprintf(`{ ssh = { address = %s, user = %s, host_keys = [%s], %s } }`, quote(machine.Address), quote(machine.User), quote(machine.HostKey), key)
+		return f.config()
+	}
+	versioned := func(file string, version int) string {
+		return config(fmt.Sprintf("private_key_wo = file(%s), private_key_wo_version = %d", quote(file), version))
+	}
+	var before os.FileInfo
+	same := func(*terraform.State) error {
+		now, err := os.Stat(f.served("ssl.cfg"))
+		if err == nil && before != nil && !os.SameFile(before, now) {
+			t.Error("the file was sent again")
+		}
+		before = now
+		return err
+	}
+	accept(t,
+		resource.TestStep{Config: versioned(machine.KeyFile, 1), Check: same},
+		resource.TestStep{Config: versioned(stranger, 1), ConfigPlanChecks: emptyPlan()},
+		resource.TestStep{Config: versioned(stranger, 2), ExpectError: says("ssh: unable to authenticate")},
+		resource.TestStep{Config: versioned(machine.KeyFile, 2), ConfigPlanChecks: expectAction(uploadAddr, plancheck.ResourceActionUpdate), Check: same},
+		resource.TestStep{Config: config("private_key_file = " + quote(machine.KeyFile))}, // a destroy is told of no write-only argument
+	)
+	mustBeGone(t, f.path("host", "serving"))
+}
+
 func TestArtifactUploadOfSingleFiles(t *testing.T) {
 	t.Parallel()
 	f := newUploadFixture(t)
