@@ -16,8 +16,8 @@ import (
 // from when it is first seen: a child has its parent's arguments until it runs
 // its own program.
 const (
-	watchPace  = 4 * time.Millisecond
-	watchLooks = 50
+	watchPace  = 8 * time.Millisecond
+	watchLooks = 30
 )
 
 // watchProcesses notes what every user of the machine can see of the processes
