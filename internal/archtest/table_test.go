@@ -93,7 +93,7 @@ var table = map[string]rule{
 	// L2: use-cases without Terraform types.
 	"internal/deploy": {
 		ours: []string{
-			"internal/sgxcrypto/...", "internal/serving/...", "internal/keyserver", "internal/keyserver/filelock", "internal/atomicfile", "internal/ecs",
+			"internal/sgxcrypto/...", "internal/serving/...", "internal/keyserver", "internal/keyserver/custody", "internal/keyserver/filelock", "internal/atomicfile", "internal/ecs",
 			"internal/remote", "internal/image",
 		},
 		thirdParty: []string{"go.yaml.in/yaml/v4"},

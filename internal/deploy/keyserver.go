@@ -14,6 +14,7 @@ import (
 
 	"github.com/ccctl/terraform-provider-cc/internal/atomicfile"
 	"github.com/ccctl/terraform-provider-cc/internal/keyserver"
+	"github.com/ccctl/terraform-provider-cc/internal/keyserver/custody"
 )
 
 // KeyServerConfig is what a key server is configured with. It and its parts are
@@ -28,12 +29,24 @@ type (
 	KeyServerCollateral = keyserver.CollateralConfig
 	// KeyServerSecret is what it may release.
 	KeyServerSecret = keyserver.SecretConfig
+	// KeyServerVault and KeyServerAlibabaCloud are services that keep secrets,
+	// and the others which secret of such a service.
+	KeyServerVault        = custody.Vault
+	KeyServerAlibabaCloud = custody.AlibabaCloud
+	KeyServerVaultKV      = custody.VaultKV
+	KeyServerVaultTransit = custody.VaultTransit
+	KeyServerAlibabaKMS   = custody.AlibabaKMS
 	// KeyServerRule is to whom.
 	KeyServerRule = keyserver.RuleConfig
 	// KeyServerTCB is on which platforms.
 	KeyServerTCB = keyserver.TCBConfig
+	// KeyServerAttributes and KeyServerMiscSelect are bits that an enclave has.
+	KeyServerAttributes = keyserver.AttributesConfig
+	KeyServerMiscSelect = keyserver.MiscSelectConfig
 	// KeyServerAdmin is its listener for health checks.
 	KeyServerAdmin = keyserver.AdminConfig
+	// KeyServerAdminTLS lets clients with a certificate ask it.
+	KeyServerAdminTLS = keyserver.AdminTLSConfig
 	// KeyServerLimits is what clients can take of it.
 	KeyServerLimits = keyserver.LimitsConfig
 	// KeyServerDuration is a duration in any of them.

@@ -24,9 +24,16 @@ import (
 // Check finds what is wrong with the configuration as far as that can be told
 // without opening the files it names: the same check as the server's own. The
 // error is a *[KeyServerConfigError].
-func (k KeyServer) Check() error {
-	_, _, err := k.render(nil)
-	return err
+func (k KeyServer) Check() error { return k.check(false) }
+
+func (k KeyServer) check(container bool) error {
+	if _, _, err := k.render(nil); err != nil {
+		return err
+	}
+	if problems := k.checkCustody(container); len(problems) > 0 {
+		return &keyserver.ConfigError{Problems: problems}
+	}
+	return nil
 }
 
 // Warnings says where the configuration is looser than it could be, in whole
@@ -55,6 +62,9 @@ func (k KeyServer) prepare() (*preparedKeyServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := k.Check(); err != nil {
+		return nil, err
+	}
 	inputs, err := keyServerInputs(k.absolute())
 	if err != nil {
 		return nil, fmt.Errorf("configure key server: %w", err)
@@ -65,11 +75,9 @@ func (k KeyServer) prepare() (*preparedKeyServer, error) {
 	}
 	// The server would say the same when it starts, but to its log, and after
 	// a running one has been stopped for it.
-	trial, err := keyserver.New(config, keyserver.Options{})
-	if err != nil {
+	if err := keyserver.CheckFiles(config); err != nil {
 		return nil, fmt.Errorf("configure key server: %w", err)
 	}
-	trial.Close()
 	directory, err := makePrivateDirectory(k.Directory)
 	if err != nil {
 		return nil, err
@@ -87,13 +95,7 @@ func (p *preparedKeyServer) needsRestart(old []byte) bool {
 	if err != nil {
 		return true
 	}
-	admin := func(c *keyserver.Config) string {
-		if c.Admin == nil {
-			return ""
-		}
-		return c.Admin.Listen
-	}
-	return former.Listen != p.config.Listen || admin(former) != admin(p.config)
+	return former.Listen != p.config.Listen || listenerOf(former.Admin) != listenerOf(p.config.Admin)
 }
 
 // configHead starts each configuration file.
@@ -147,12 +149,10 @@ func renderKeyServer(config keyserver.Config, directory string, inputs map[strin
 // working directory, before the server resolves them against its own.
 func (k KeyServer) absolute() keyserver.Config {
 	c := k.Config
-	c.Secrets = slices.Clone(c.Secrets)
-	paths := []*string{
-		&c.TLS.Certificate, &c.TLS.PrivateKey, &c.Collateral.CA, &c.Collateral.Bundle, &c.Collateral.CacheDir, &c.AllowTrustedRoot,
-	}
+	ownSecrets(&c)
+	paths := ownFiles(&c)
 	for i := range c.Secrets {
-		paths = append(paths, &c.Secrets[i].File)
+		paths = append(paths, c.Secrets[i].Paths()...)
 	}
 	for _, p := range paths {
 		if *p == "" {
@@ -188,9 +188,13 @@ func ReadKeyServerConfig(directory string) (KeyServerConfig, error) {
 // that names them. Paths in c are absolute.
 func keyServerInputs(c keyserver.Config) (map[string]string, error) {
 	inputs := map[string]string{}
-	for field, path := range map[string]string{
+	files := map[string]string{
 		"tls.certificate": c.TLS.Certificate, "collateral.ca": c.Collateral.CA, "allow_trusted_root": c.AllowTrustedRoot,
-	} {
+	}
+	if c.Admin != nil && c.Admin.TLS != nil {
+		files["admin.tls.certificate"], files["admin.tls.client_ca"] = c.Admin.TLS.Certificate, c.Admin.TLS.ClientCA
+	}
+	for field, path := range files {
 		if path == "" {
 			continue
 		}
@@ -207,12 +211,14 @@ func keyServerInputs(c keyserver.Config) (map[string]string, error) {
 		}
 		inputs["collateral.bundle"] = hexDigest(data)
 	}
-	for _, s := range c.Secrets {
-		key, err := OpenWrapKey(s.File)
+	for i := range c.Secrets {
+		sum, err := secretInput(&c.Secrets[i])
 		if err != nil {
-			return nil, fmt.Errorf("read secret %q: %w", s.Name, err)
+			return nil, fmt.Errorf("read secret %q: %w", c.Secrets[i].Name, err)
 		}
-		inputs["secrets."+s.Name] = key.Fingerprint()
+		if sum != "" {
+			inputs["secrets."+c.Secrets[i].Name] = sum
+		}
 	}
 	return inputs, nil
 }

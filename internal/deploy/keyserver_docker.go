@@ -78,7 +78,7 @@ type preparedContainer struct {
 
 // Check finds what is wrong with the wish without opening files.
 func (k KeyServerContainer) Check() error {
-	if err := k.KeyServer.Check(); err != nil {
+	if err := k.KeyServer.check(true); err != nil {
 		return err
 	}
 	var problems []keyserver.Problem
@@ -126,11 +126,9 @@ func (k KeyServerContainer) prepare(ctx context.Context) (*preparedContainer, er
 		return nil, err
 	}
 	// The server would say the same when it starts.
-	trial, err := keyserver.New(config, keyserver.Options{})
-	if err != nil {
+	if err := keyserver.CheckFiles(config); err != nil {
 		return nil, fmt.Errorf("configure key server: %w", err)
 	}
-	trial.Close()
 	p := &preparedContainer{KeyServerContainer: k, publish: k.publishAddress(), release: releaseName(inputs)}
 	if k.InMemory { // never the folder in which secrets may have been
 		p.release = "public-" + strings.TrimPrefix(p.release, "files-")
@@ -195,6 +193,9 @@ func containerFiles(c *keyserver.Config) []containerFile {
 	}
 	for i := range c.Secrets {
 		files = append(files, containerFile{&c.Secrets[i].File, "secret-" + strconv.Itoa(i)})
+		if kms := c.Secrets[i].AlibabaKMS; kms != nil {
+			files = append(files, containerFile{&kms.CiphertextFile, "sealed-" + strconv.Itoa(i)})
+		}
 	}
 	given := files[:0]
 	for _, f := range files {
@@ -207,7 +208,7 @@ func containerFiles(c *keyserver.Config) []containerFile {
 
 // inside is the configuration as it is in the container.
 func (p *preparedContainer) inside(c keyserver.Config) keyserver.Config {
-	c.Secrets = append([]keyserver.SecretConfig(nil), c.Secrets...)
+	ownSecrets(&c)
 	for _, f := range containerFiles(&c) {
 		*f.path = path.Join(image.ConfigDir, p.release, f.name)
 		if p.InMemory && isSecret(&c, f) {

@@ -30,10 +30,12 @@ type keyServerModel struct {
 	RestartPolicy  types.String   `tfsdk:"restart_policy"`
 	SecretsOnDisk  types.Bool     `tfsdk:"secrets_on_disk"`
 	Listen         types.String   `tfsdk:"listen"`
-	TLS            types.Object   `tfsdk:"tls"`        //< keyServerTLSModel
-	Collateral     types.Object   `tfsdk:"collateral"` //< keyServerCollateralModel
-	Secrets        types.List     `tfsdk:"secrets"`    //< keyServerSecretModel
-	Rules          types.List     `tfsdk:"rules"`      //< keyServerRuleModel
+	TLS            types.Object   `tfsdk:"tls"`           //< keyServerTLSModel
+	Collateral     types.Object   `tfsdk:"collateral"`    //< keyServerCollateralModel
+	Secrets        types.List     `tfsdk:"secrets"`       //< keyServerSecretModel
+	Vault          types.Object   `tfsdk:"vault"`         //< keyServerVaultModel
+	AlibabaCloud   types.Object   `tfsdk:"alibaba_cloud"` //< keyServerAlibabaCloudModel
+	Rules          types.List     `tfsdk:"rules"`         //< keyServerRuleModel
 	TrustedRoot    types.String   `tfsdk:"allow_trusted_root"`
 	Admin          types.Object   `tfsdk:"admin"`  //< keyServerAdminModel
 	Limits         types.Object   `tfsdk:"limits"` //< keyServerLimitsModel
@@ -68,35 +70,6 @@ type keyServerCollateralModel struct {
 	MaxAge       types.String `tfsdk:"max_age"`
 }
 
-type keyServerSecretModel struct {
-	Name                  types.String `tfsdk:"name"`
-	File                  types.String `tfsdk:"file"`
-	Encoding              types.String `tfsdk:"encoding"`
-	AllowReadableByOthers types.Bool   `tfsdk:"allow_readable_by_others"`
-}
-
-type keyServerRuleModel struct {
-	Name       types.String      `tfsdk:"name"`
-	MREnclave  []string          `tfsdk:"mr_enclave"`
-	MRSigner   []string          `tfsdk:"mr_signer"`
-	ISVProdID  *uint16           `tfsdk:"isv_prod_id"`
-	MinISVSVN  *uint16           `tfsdk:"min_isv_svn"`
-	ServerName []string          `tfsdk:"server_name"`
-	TCB        keyServerTCBModel `tfsdk:"tcb"`
-	AllowDebug types.Bool        `tfsdk:"allow_debug"`
-	Secret     types.String      `tfsdk:"secret"`
-}
-
-type keyServerTCBModel struct {
-	Accept              []string    `tfsdk:"accept"`
-	AcceptAdvisories    []string    `tfsdk:"accept_advisories"`
-	MinEvaluationNumber types.Int64 `tfsdk:"min_evaluation_number"`
-}
-
-type keyServerAdminModel struct {
-	Listen types.String `tfsdk:"listen"`
-}
-
 type keyServerLimitsModel struct {
 	UnfinishedHandshakes types.Int64  `tfsdk:"unfinished_handshakes"`
 	UnfinishedPerAddress types.Int64  `tfsdk:"unfinished_per_address"`
@@ -108,7 +81,7 @@ type keyServerLimitsModel struct {
 
 // served is what goes into the server's configuration file.
 func (m *keyServerModel) served() []attr.Value {
-	return []attr.Value{m.Listen, m.TLS, m.Collateral, m.Secrets, m.Rules, m.TrustedRoot, m.Admin, m.Limits}
+	return []attr.Value{m.Listen, m.TLS, m.Collateral, m.Secrets, m.Vault, m.AlibabaCloud, m.Rules, m.TrustedRoot, m.Admin, m.Limits}
 }
 
 // configured is everything that the user sets.
@@ -135,11 +108,18 @@ func (m *keyServerModel) server(ctx context.Context, diags *diag.Diagnostics) de
 
 	var secrets []keyServerSecretModel
 	diags.Append(m.Secrets.ElementsAs(ctx, &secrets, false)...)
-	for _, s := range secrets {
-		c.Secrets = append(c.Secrets, deploy.KeyServerSecret{
-			Name: s.Name.ValueString(), File: s.File.ValueString(), Encoding: s.Encoding.ValueString(),
-			AllowReadableByOthers: s.AllowReadableByOthers.ValueBool(),
-		})
+	for i := range secrets {
+		c.Secrets = append(c.Secrets, secrets[i].config())
+	}
+	if !m.Vault.IsNull() {
+		var vault keyServerVaultModel
+		as(m.Vault, &vault)
+		c.Vault = vault.config()
+	}
+	if !m.AlibabaCloud.IsNull() {
+		var account keyServerAlibabaCloudModel
+		as(m.AlibabaCloud, &account)
+		c.AlibabaCloud = account.config()
 	}
 
 	var rules []keyServerRuleModel
@@ -151,7 +131,7 @@ func (m *keyServerModel) server(ctx context.Context, diags *diag.Diagnostics) de
 	if !m.Admin.IsNull() {
 		var admin keyServerAdminModel
 		as(m.Admin, &admin)
-		c.Admin = &deploy.KeyServerAdmin{Listen: admin.Listen.ValueString()}
+		c.Admin = admin.config()
 	}
 	if !m.Limits.IsNull() {
 		var limits keyServerLimitsModel
@@ -166,17 +146,6 @@ func (m *keyServerCollateralModel) config() deploy.KeyServerCollateral {
 		Region: m.Region.ValueString(), Network: m.Network.ValueString(), URL: m.URL.ValueString(), CA: m.CA.ValueString(),
 		RootCACRLURL: m.RootCACRLURL.ValueString(), Update: m.Update.ValueString(), Bundle: m.Bundle.ValueString(),
 		CacheDir: m.CacheDir.ValueString(), MaxAge: deploy.KeyServerDuration(parseDuration(m.MaxAge)),
-	}
-}
-
-func (m *keyServerRuleModel) config() deploy.KeyServerRule {
-	return deploy.KeyServerRule{
-		Name: m.Name.ValueString(), MREnclave: m.MREnclave, MRSigner: m.MRSigner, ISVProdID: m.ISVProdID, MinISVSVN: m.MinISVSVN,
-		ServerName: m.ServerName, AllowDebug: m.AllowDebug.ValueBool(), Secret: m.Secret.ValueString(),
-		TCB: deploy.KeyServerTCB{
-			Accept: m.TCB.Accept, AcceptAdvisories: m.TCB.AcceptAdvisories,
-			MinEvaluationNumber: uint32(m.TCB.MinEvaluationNumber.ValueInt64()),
-		},
 	}
 }
 
@@ -220,23 +189,23 @@ func setKeyServerState(ctx context.Context, state *tfsdk.State, c deploy.KeyServ
 		MaxAge: optionalDuration(time.Duration(c.Collateral.MaxAge)),
 	})
 	secrets := make([]keyServerSecretModel, len(c.Secrets))
-	for i, s := range c.Secrets {
-		secrets[i] = keyServerSecretModel{
-			types.StringValue(s.Name), types.StringValue(s.File), optionalString(s.Encoding), optionalBool(s.AllowReadableByOthers),
-		}
+	for i := range c.Secrets {
+		secrets[i] = secretModel(&c.Secrets[i])
 	}
 	set("secrets", secrets)
+	if c.Vault != nil {
+		set("vault", vaultModel(c.Vault))
+	}
+	if c.AlibabaCloud != nil {
+		set("alibaba_cloud", alibabaCloudModel(c.AlibabaCloud))
+	}
 	rules := make([]keyServerRuleModel, len(c.Rules))
-	for i, r := range c.Rules {
-		rules[i] = keyServerRuleModel{
-			Name: types.StringValue(r.Name), MREnclave: r.MREnclave, MRSigner: r.MRSigner, ISVProdID: r.ISVProdID, MinISVSVN: r.MinISVSVN,
-			ServerName: r.ServerName, AllowDebug: optionalBool(r.AllowDebug), Secret: types.StringValue(r.Secret),
-			TCB: keyServerTCBModel{r.TCB.Accept, r.TCB.AcceptAdvisories, optionalInt64(int64(r.TCB.MinEvaluationNumber))},
-		}
+	for i := range c.Rules {
+		rules[i] = ruleModel(&c.Rules[i])
 	}
 	set("rules", rules)
 	if c.Admin != nil {
-		set("admin", keyServerAdminModel{types.StringValue(c.Admin.Listen)})
+		set("admin", adminModel(c.Admin))
 	}
 	if l := c.Limits; l != (deploy.KeyServerLimits{}) {
 		d := func(d deploy.KeyServerDuration) types.String { return optionalDuration(time.Duration(d)) }

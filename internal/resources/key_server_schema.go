@@ -107,16 +107,12 @@ func keyServerSchema(ctx context.Context) schema.Schema {
 			},
 			"collateral":         collateralAttribute(),
 			"secrets":            secretsAttribute(),
+			"vault":              vaultAttribute(),
+			"alibaba_cloud":      alibabaCloudAttribute(),
 			"rules":              rulesAttribute(),
 			"allow_trusted_root": pathAttribute(false, "PEM file of root certificates to trust instead of Intel's: a simulated platform's. A quote under such a root proves nothing about hardware."),
-			"admin": schema.SingleNestedAttribute{
-				MarkdownDescription: "Listener for health checks (`/healthz`, `/readyz`). Default: none. A container has its own, which Docker asks.",
-				Optional:            true,
-				Attributes: map[string]schema.Attribute{
-					"listen": schema.StringAttribute{MarkdownDescription: "Loopback address, `host:port`. Changing it restarts the server.", Required: true},
-				},
-			},
-			"limits": limitsAttribute(),
+			"admin":              adminAttribute(),
+			"limits":             limitsAttribute(),
 			"reload_triggers": schema.MapAttribute{
 				MarkdownDescription: "Values whose change makes the apply reload the server and wait for it, such as a certificate that the same apply renews. " +
 					"Without them the server notices a new file by itself within seconds, and the next plan shows it.",
@@ -206,54 +202,6 @@ func collateralAttribute() schema.Attribute {
 			"cache_dir":       pathAttribute(false, "Directory that keeps collateral over a restart. Default: memory only."),
 			"max_age":         durationAttribute("How old TCB info and QE identity may be, counted from their issue date. Default: `168h`."),
 		},
-	}
-}
-
-func secretsAttribute() schema.Attribute {
-	return schema.ListNestedAttribute{
-		MarkdownDescription: "The keys that rules may release.",
-		Required:            true,
-		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-			"name": schema.StringAttribute{MarkdownDescription: "Name that rules use.", Required: true},
-			"file": pathAttribute(true, "Wrap-key file, as `cc_wrap_key` makes it. The server reads it when it starts and reloads."),
-			"encoding": schema.StringAttribute{
-				MarkdownDescription: "How it is sent: `\"raw\"` (default) for Gramine 1.3 and later, `\"hex\"` for 1.0 to 1.2.", Optional: true,
-			},
-			"allow_readable_by_others": schema.BoolAttribute{
-				MarkdownDescription: "Accept a file that every user of the machine can read. Default: `false`.", Optional: true,
-			},
-		}},
-	}
-}
-
-func rulesAttribute() schema.Attribute {
-	return schema.ListNestedAttribute{
-		MarkdownDescription: "Who gets which key. The first rule whose every condition holds releases its secret; if there is none, nothing is released.",
-		Required:            true,
-		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-			"name":        schema.StringAttribute{MarkdownDescription: "Name that the log uses.", Required: true},
-			"mr_enclave":  stringsAttribute("MRENCLAVE of the enclaves, 64 hex digits each. At least one of `mr_enclave` and `mr_signer` is required."),
-			"mr_signer":   stringsAttribute("MRSIGNER of the enclaves, 64 hex digits each."),
-			"isv_prod_id": intAttribute(math.MaxUint16, "ISVPRODID. Required unless `mr_enclave` is given, because a signer signs more than one product."),
-			"min_isv_svn": intAttribute(math.MaxUint16, "Smallest ISVSVN. Required unless `mr_enclave` is given, because a signer has signed old versions."),
-			"server_name": stringsAttribute("Names of which the enclave must have asked for one (TLS server name). Default: any, or none."),
-			"tcb": schema.SingleNestedAttribute{
-				MarkdownDescription: "Which state of the platform is good enough.",
-				Required:            true,
-				Attributes: map[string]schema.Attribute{
-					"accept": schema.ListAttribute{
-						MarkdownDescription: "TCB statuses in Intel's words, such as `UpToDate` and `SWHardeningNeeded`.",
-						Required:            true, ElementType: types.StringType,
-					},
-					"accept_advisories":     stringsAttribute("Security advisories that may be open on the platform, such as `INTEL-SA-00615`."),
-					"min_evaluation_number": intAttribute(math.MaxUint32, "Smallest `tcbEvaluationDataNumber`: which TCB recoveries the verdict must know of."),
-				},
-			},
-			"allow_debug": schema.BoolAttribute{
-				MarkdownDescription: "Accept debug enclaves, whose memory their host can read. Default: `false`.", Optional: true,
-			},
-			"secret": schema.StringAttribute{MarkdownDescription: "Name of the secret to release.", Required: true},
-		}},
 	}
 }
 

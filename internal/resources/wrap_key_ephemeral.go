@@ -67,8 +67,8 @@ type vaultTransitModel struct {
 }
 
 type alibabaKMSModel struct {
-	CiphertextFile    types.String `tfsdk:"ciphertext_file"`
-	EncryptionContext types.Map    `tfsdk:"encryption_context"`
+	CiphertextFile    types.String      `tfsdk:"ciphertext_file"`
+	EncryptionContext map[string]string `tfsdk:"encryption_context"`
 }
 
 func (r *wrapKeyEphemeral) Metadata(_ context.Context, req ephemeral.MetadataRequest, resp *ephemeral.MetadataResponse) {
@@ -222,11 +222,7 @@ func (m *wrapKeyEphemeralModel) source(ctx context.Context, environ *keysource.E
 		}
 		return "vault_kv", vaultkey.KV{Mount: m.VaultKV.Mount.ValueString(), Path: m.VaultKV.Path.ValueString(), Field: field}, nil
 	case m.AlibabaKMS != nil:
-		k := kmskey.Key{File: m.AlibabaKMS.CiphertextFile.ValueString()}
-		if diags := m.AlibabaKMS.EncryptionContext.ElementsAs(ctx, &k.Context, false); diags.HasError() {
-			return "alibaba_kms", nil, fmt.Errorf("read the encryption context: %s", diags[0].Detail())
-		}
-		return "alibaba_kms", k, nil
+		return "alibaba_kms", kmskey.Key{File: m.AlibabaKMS.CiphertextFile.ValueString(), Context: m.AlibabaKMS.EncryptionContext}, nil
 	default:
 		t := m.VaultTransit
 		return "vault_transit", vaultkey.Transit{Mount: t.Mount.ValueString(), Key: t.Key.ValueString(), File: t.CiphertextFile.ValueString()}, nil

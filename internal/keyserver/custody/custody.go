@@ -38,6 +38,8 @@ type AlibabaCloud struct {
 	Region string `yaml:"region,omitempty"`
 	// Network is "public" (default) or "vpc".
 	Network string `yaml:"network,omitempty"`
+	// Endpoint is another address of the service, such as that of an instance of KMS, instead of the network's.
+	Endpoint string `yaml:"endpoint,omitempty"`
 	// Profile is one of SharedCredentialsFile, or of the aliyun command's own file.
 	Profile               string `yaml:"profile,omitempty"`
 	SharedCredentialsFile string `yaml:"shared_credentials_file,omitempty"`
@@ -50,7 +52,7 @@ func (a *AlibabaCloud) Account() kmskey.Account {
 	if a == nil {
 		return kmskey.Account{}
 	}
-	return kmskey.Account{Region: a.Region, Network: a.Network, Profile: a.Profile, CredentialsFile: a.SharedCredentialsFile, ECSRoleName: a.ECSRoleName}
+	return kmskey.Account{Region: a.Region, Network: a.Network, Endpoint: a.Endpoint, Profile: a.Profile, CredentialsFile: a.SharedCredentialsFile, ECSRoleName: a.ECSRoleName}
 }
 
 // VaultKV is a key in a secret of a KV engine of version 2, as base64 or hex digits.

@@ -20,6 +20,8 @@ const (
 type Account struct {
 	Region  string
 	Network string // [NetworkPublic] (also when empty) or [NetworkVPC]
+	// Endpoint is another address of the service, HOST or HOST:PORT, such as that of an instance of KMS.
+	Endpoint string
 	// Profile is one of CredentialsFile, or of the aliyun command's own file.
 	Profile         string
 	CredentialsFile string
@@ -31,6 +33,8 @@ func (a Account) Check() error {
 	switch {
 	case a.Network != "" && a.Network != NetworkPublic && a.Network != NetworkVPC:
 		return fmt.Errorf("%q is not a network; write %q or %q", a.Network, NetworkPublic, NetworkVPC)
+	case a.Endpoint != "" && a.Network != "":
+		return errors.New("it has both an endpoint and a network, which says which endpoint it is")
 	case a.Profile != "" && a.ECSRoleName != "":
 		return errors.New("it has both a profile and the role of an ECS instance")
 	case a.CredentialsFile != "" && a.Profile == "":
@@ -67,7 +71,9 @@ func (a Account) setting(name string) string {
 		return cmp.Or(a.Region, environment)
 	case "shared_credentials_file":
 		return cmp.Or(a.CredentialsFile, environment)
-	case "endpoints.ecs", "endpoints.vpc", "endpoints.sts", "endpoints.kms":
+	case "endpoints.kms":
+		return cmp.Or(a.Endpoint, environment)
+	case "endpoints.ecs", "endpoints.vpc", "endpoints.sts":
 		return environment
 	}
 	if !named {

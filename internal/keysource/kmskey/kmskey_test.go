@@ -223,6 +223,8 @@ func TestAccount(t *testing.T) {
 		{"profile before the environment's keys", kmskey.Account{Profile: "dev", CredentialsFile: profiles}, `cn-beijing profile "dev" of ` + profiles},
 		{"role, forbidden here", kmskey.Account{ECSRoleName: "r"}, "ALIBABA_CLOUD_ECS_METADATA_DISABLED forbids"},
 		{"both", kmskey.Account{Profile: "dev", ECSRoleName: "r"}, "both a profile and the role"},
+		{"endpoint and network", kmskey.Account{Endpoint: "kms.example.com", Network: "vpc"}, "both an endpoint and a network"},
+		{"endpoint in the clear", kmskey.Account{Endpoint: "http://kms.example.com"}, "plain http is for loopback addresses only"},
 		{"file alone", kmskey.Account{CredentialsFile: profiles}, "no profile in it"},
 		{"network", kmskey.Account{Network: "lan"}, `"lan" is not a network; write "public" or "vpc"`},
 		{"missing profile", kmskey.Account{Profile: "prod", CredentialsFile: profiles}, "no such profile"},
