@@ -29,19 +29,23 @@ type (
 	KeyServerCollateral = keyserver.CollateralConfig
 	// KeyServerSecret is what it may release.
 	KeyServerSecret = keyserver.SecretConfig
-	// KeyServerVault and KeyServerAlibabaCloud are services that keep secrets,
-	// and the others which secret of such a service.
-	KeyServerVault        = custody.Vault
+	// KeyServerVault is the Vault that keeps secrets.
+	KeyServerVault = custody.Vault
+	// KeyServerAlibabaCloud is the account whose KMS decrypts some.
 	KeyServerAlibabaCloud = custody.AlibabaCloud
-	KeyServerVaultKV      = custody.VaultKV
+	// KeyServerVaultKV is a secret in Vault's KV engine.
+	KeyServerVaultKV = custody.VaultKV
+	// KeyServerVaultTransit is one that Vault's Transit engine unwraps.
 	KeyServerVaultTransit = custody.VaultTransit
-	KeyServerAlibabaKMS   = custody.AlibabaKMS
+	// KeyServerAlibabaKMS is one that KMS decrypts.
+	KeyServerAlibabaKMS = custody.AlibabaKMS
 	// KeyServerRule is to whom.
 	KeyServerRule = keyserver.RuleConfig
 	// KeyServerTCB is on which platforms.
 	KeyServerTCB = keyserver.TCBConfig
-	// KeyServerAttributes and KeyServerMiscSelect are bits that an enclave has.
+	// KeyServerAttributes are bits that an enclave has in ATTRIBUTES.
 	KeyServerAttributes = keyserver.AttributesConfig
+	// KeyServerMiscSelect are bits that it has in MISCSELECT.
 	KeyServerMiscSelect = keyserver.MiscSelectConfig
 	// KeyServerAdmin is its listener for health checks.
 	KeyServerAdmin = keyserver.AdminConfig

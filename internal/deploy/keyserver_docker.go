@@ -78,7 +78,7 @@ type preparedContainer struct {
 
 // Check finds what is wrong with the wish without opening files.
 func (k KeyServerContainer) Check() error {
-	if err := k.KeyServer.check(true); err != nil {
+	if err := k.check(true); err != nil {
 		return err
 	}
 	var problems []keyserver.Problem

@@ -29,14 +29,13 @@ const vaultToken = "services-root-token"
 // services are an OpenBao server behind a door that a test can shut, and a simulated Alibaba Cloud. The environment leads to
 // neither.
 type services struct {
-	t       *testing.T
-	w       *world
-	vault   string // OpenBao itself
-	door    string // what the key server is told
-	shut    atomic.Bool
-	sim     *ecssim.Server
-	kmsKey  string
-	profile string
+	t      *testing.T
+	w      *world
+	vault  string // OpenBao itself
+	door   string // what the key server is told
+	shut   atomic.Bool
+	sim    *ecssim.Server
+	kmsKey string
 }
 
 func newServices(t *testing.T, w *world) *services {

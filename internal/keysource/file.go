@@ -144,7 +144,7 @@ func ReadCiphertext(path string, looksRight func(line string) bool, want string)
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return "", fmt.Errorf("read %s: it is not a regular file (%s)", path, info.Mode().Type())
 	}
-	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}

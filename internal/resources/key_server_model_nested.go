@@ -153,14 +153,14 @@ func (m *keyServerRuleModel) config() deploy.KeyServerRule {
 		ConfigID: m.ConfigID.ValueString(), MinConfigSVN: m.MinConfigSVN, ISVExtProdID: m.ISVExtProdID.ValueString(), ISVFamilyID: m.ISVFamilyID.ValueString(),
 		TCB: deploy.KeyServerTCB{
 			Accept: m.TCB.Accept, AcceptAdvisories: m.TCB.AcceptAdvisories, StatusAdvisories: m.TCB.StatusAdvisories,
-			MinEvaluationNumber: uint32(m.TCB.MinEvaluationNumber.ValueInt64()), FMSPC: m.TCB.FMSPC, DenyFMSPC: m.TCB.DenyFMSPC, //nolint:gosec // The validator bounds it.
+			MinEvaluationNumber: uint32(m.TCB.MinEvaluationNumber.ValueInt64()), FMSPC: m.TCB.FMSPC, DenyFMSPC: m.TCB.DenyFMSPC,
 		},
 	}
 	if a := m.Attributes; a != nil {
 		r.Attributes = deploy.KeyServerAttributes{Flags: parseBits(a.Flags), FlagsMask: parseBits(a.FlagsMask), XFRM: parseBits(a.XFRM), XFRMMask: parseBits(a.XFRMMask)}
 	}
 	if s := m.MiscSelect; s != nil {
-		r.MiscSelect = deploy.KeyServerMiscSelect{Value: uint32(parseBits(s.Value)), Mask: uint32(parseBits(s.Mask))} //nolint:gosec // The validator bounds them.
+		r.MiscSelect = deploy.KeyServerMiscSelect{Value: uint32(parseBits(s.Value)), Mask: uint32(parseBits(s.Mask))}
 	}
 	return r
 }
