@@ -146,7 +146,7 @@ func parseSession(text string) session {
 			line = m[1]
 		}
 		if quoted, ok := strings.CutPrefix(line, "sh -c '"); ok {
-			line = strings.ReplaceAll(strings.TrimSuffix(quoted, "'"), "''", "'")
+			line = strings.TrimPrefix(strings.ReplaceAll(strings.TrimSuffix(quoted, "'"), "''", "'"), "exec ")
 		}
 		// What spans lines is in a file of the session.
 		if file, ok := files[line]; ok {
