@@ -24,6 +24,10 @@ func TestParse(t *testing.T) {
 		{"credential:wrap-key", "credential wrap-key", false},
 		{"credential:../x", "error \"../x\" is not a name of a credential", false},
 		{"vault:kv:secret/a#b", "Vault, field b of secret/a", false},
+		{"kms:keys/wrap-key.kms", "keys/wrap-key.kms, encrypted by Alibaba Cloud KMS", false},
+		{"kms:a=b@keys/wrap-key.kms", "keys/wrap-key.kms, encrypted by Alibaba Cloud KMS", false},
+		{"kms:", "error it names no file", false},
+		{"./kms:x", "file ./kms:x", true},
 		{"vault:x", "error reference \"vault:x\"", false},
 	} {
 		source, err := keyref.Parse(tt.ref, environ)
