@@ -72,6 +72,7 @@ func TestSessions(t *testing.T) {
 			if err := os.Mkdir(home, 0o700); err != nil {
 				return err
 			}
+			env.Defer(func() { stopServers(t, env.WorkDir) })
 			env.Setenv("HOME", home)
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 			env.Setenv("TF_CLI_CONFIG_FILE", rc)
@@ -96,6 +97,28 @@ func TestSessions(t *testing.T) {
 			"script-certificates": cmdScriptCertificates,
 		},
 	})
+}
+
+// stopServers ends the key servers that a session which failed has left: those of Terraform live on without it.
+func stopServers(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.Name() != "state.json" {
+			return err
+		}
+		state, err := keyserver.ReadState(path)
+		if err != nil || state == nil || state.PID == 0 {
+			return err // it has ended
+		}
+		process, err := os.FindProcess(state.PID)
+		if err != nil {
+			return err
+		}
+		return process.Kill()
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // mrEnclave is the enclave of the sessions, and of the documents.
