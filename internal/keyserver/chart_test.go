@@ -123,7 +123,7 @@ func (r *render) mount(w *world, version string, key []byte, changes ...string) 
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			w.t.Fatal(err)
 		}
-		if err := os.WriteFile(path, data, 0o440); err != nil { //nolint:gosec // As the kubelet does.
+		if err := os.WriteFile(path, data, 0o440); err != nil {
 			w.t.Fatal(err)
 		}
 	}
