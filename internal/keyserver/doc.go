@@ -22,6 +22,9 @@
 // written up to a rate and counted beyond it. The log goes on in a new file after some size, as one chain; its checkpoints
 // are in the server's log too, to be where nobody on this machine can change them.
 //
+// In a container the log's entries can go to standard output too (audit.copy_to_stdout), for a collector. A collector that does not read holds
+// releases up, as a device does that does not write.
+//
 // # Secrets
 //
 // They come from files, systemd credentials, the environment or commands (package keysource), and are read again at every

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -162,5 +163,47 @@ func TestACopyThatFails(t *testing.T) {
 	pipe := &brokenPipe{}
 	if _, err := Open(filepath.Join(t.TempDir(), "audit.log"), Options{Copy: pipe}); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("a log whose beginning cannot be copied: %v", err)
+	}
+}
+
+// TestNothingIsCopiedThatMayBeLost: what the device did not take for good is not handed on.
+func TestNothingIsCopiedThatMayBeLost(t *testing.T) {
+	f, err := os.OpenFile(filepath.Join(t.TempDir(), "audit.log"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var collected bytes.Buffer
+	device := &faulty{file: f}
+	l, err := open(f.Name(), device, 0, Options{Copy: &collected})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := collected.String()
+	device.sync = syscall.EIO
+	if _, err := l.Append("release", nil); !errors.Is(err, syscall.EIO) {
+		t.Errorf("sync: %v", err)
+	}
+	_ = l.Close()
+	if collected.String() != before || !strings.Contains(before, `"event":"begin"`) {
+		t.Errorf("copied is %q, before the device failed %q", collected.String(), before)
+	}
+}
+
+// TestTheBeginningOfAFileIsCopied though nothing comes after it.
+func TestTheBeginningOfAFileIsCopied(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	var collected bytes.Buffer
+	l, err := Open(path, Options{Copy: &collected, RotateSize: 1 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append("release", strings.Repeat("x", 1<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if want := string(readAll(t, path)); collected.String() != want || !strings.HasSuffix(want, "}\n") || !strings.Contains(want, `"event":"continue"`) {
+		t.Errorf("the files hold %q, copied is %q", want, collected.String())
 	}
 }
