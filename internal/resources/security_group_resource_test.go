@@ -351,7 +351,7 @@ func TestWrongCredentialsAreNotAbsence(t *testing.T) {
 func TestCloudSettings(t *testing.T) {
 	c := newCloud(t, ecssim.Options{})
 	group := strings.TrimPrefix(c.groupConfig(), c.provider())
-	accept(t, resource.TestStep{Config: "provider \"cc\" {}\n" + group, ExpectError: says("region is not set, neither in the provider's block nor in ALICLOUD_REGION")})
+	accept(t, resource.TestStep{Config: "provider \"cc\" {}\n" + group, ExpectError: says("region is not set, neither in the configuration nor in ALICLOUD_REGION")})
 	accept(t, resource.TestStep{Config: "provider \"cc\" { region = \"cn-beijing\" }\n" + group, ExpectError: says("neither access_key and secret_key, nor OIDC, profile or ecs_role_name is set")})
 	accept(t, resource.TestStep{Config: c.provider("region", "Beijing") + group, ExpectError: says("is not the id of a region")})
 	accept(t, resource.TestStep{Config: strings.ReplaceAll(c.provider(), "127.0.0.1", "192.0.2.1") + group, ExpectError: says("plain http is for loopback addresses only")})
