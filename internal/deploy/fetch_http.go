@@ -64,6 +64,9 @@ func (d *download) get(ctx context.Context, u fetchURL) error {
 			if err = d.matches(); err == nil {
 				return nil
 			}
+			if ctx.Err() != nil { // the end of the body may have been ours
+				return ctx.Err()
+			}
 			if d.resumed == 0 { // all of it came from this server just now
 				return d.discard(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -247,6 +248,64 @@ func TestFetchKeepsThePart(t *testing.T) {
 		}
 		return n == 0
 	}
+	spec.Progress = func(done, _ int64) {
+		if done == 50_000 {
+			cancel()
+		}
+	}
+	if _, err := Fetch(ctx, spec); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	spec.Progress = nil
+	got, err := Fetch(t.Context(), spec)
+	if err != nil || got.Resumed != 50_000 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	checkFetched(t, spec, s.content)
+}
+
+// endsWhenCancelled is a transport whose first answer ends, without an error,
+// when the request is cancelled.
+type endsWhenCancelled struct {
+	http.RoundTripper
+	answered bool
+}
+
+func (e *endsWhenCancelled) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := e.RoundTripper.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+	if err == nil && !e.answered {
+		e.answered = true
+		resp.ContentLength = -1
+		resp.Body = &endingBody{ReadCloser: resp.Body, ctx: r.Context(), left: 50_000}
+	}
+	return resp, err
+}
+
+type endingBody struct {
+	io.ReadCloser
+	ctx  context.Context //nolint:containedctx // Of the request whose body it is.
+	left int
+}
+
+func (b *endingBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		<-b.ctx.Done()
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// TestFetchKeepsThePartOfAnEndThatLooksWhole: a cancelled answer may end as if
+// it were complete, which is no reason to take it for another file.
+func TestFetchKeepsThePartOfAnEndThatLooksWhole(t *testing.T) {
+	s := newFileServer(t)
+	spec := s.spec(t)
+	client := *spec.Client
+	client.Transport = &endsWhenCancelled{RoundTripper: client.Transport}
+	spec.Client = &client
+	ctx, cancel := context.WithCancel(t.Context())
 	spec.Progress = func(done, _ int64) {
 		if done == 50_000 {
 			cancel()
