@@ -572,7 +572,16 @@ func TestAChangeDuringTheStart(t *testing.T) {
 	w := newWorld(t)
 	w.write("server.yaml", []byte(w.config()))
 	opts := RunOptions{Options: w.options(), StateFile: filepath.Join(w.dir, "state.json"), WatchInterval: 10 * time.Millisecond}
-	renew := sync.OnceFunc(func() { w.write("wrap-key", newKeyOf('2')) })
+	w.write("next", newKeyOf('2'))
+	later := time.Now().Add(time.Second) // clocks of file systems are coarse
+	if err := os.Chtimes(filepath.Join(w.dir, "next"), later, later); err != nil {
+		t.Fatal(err)
+	}
+	renew := sync.OnceFunc(func() { // whole, for others may be reading it
+		if err := os.Rename(filepath.Join(w.dir, "next"), filepath.Join(w.dir, "wrap-key")); err != nil {
+			t.Error(err)
+		}
+	})
 	opts.Fingerprint = func([wrapKeySize]byte) string {
 		renew() // the first secret has been read
 		return "fingerprint"
