@@ -20,6 +20,7 @@ import (
 
 	"github.com/ccctl/terraform-provider-cc/internal/testfault"
 	"github.com/ccctl/terraform-provider-cc/internal/testhost"
+	"github.com/ccctl/terraform-provider-cc/internal/testshared"
 )
 
 // chaotic tells that there is time: see the target chaos of the GNUmakefile.
@@ -161,7 +162,7 @@ func TestFaultDiskFull(t *testing.T) {
 func TestFaultStandardOutputFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		t.Skipf("there is no device that is always full: %v", err)
+		testshared.Missing(t, fmt.Sprintf("there is no device that is always full: %v", err))
 	}
 	defer func() { _ = full.Close() }()
 	c := newCommand(t)
